@@ -1,0 +1,1 @@
+"""Networks with hand-derived symmetry groups, in the spelling of each framework."""
