@@ -1,0 +1,1 @@
+"""One file per run: `get_config()` returns the frozen dataclass of that run's experiment."""

@@ -1,0 +1,1 @@
+"""One runnable script per study. Nothing in the library imports from here."""

@@ -1,0 +1,1 @@
+"""Measurements, each against a reference in the same file; one JSON line per case."""
