@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -24,7 +24,6 @@ from jax.extend import core as _jex_core
 
 Literal = _jex_core.Literal
 Var = _jex_core.Var
-DropVar = _jex_core.DropVar
 
 
 # -- jaxprs ----------------------------------------------------------------------------------------
@@ -64,7 +63,8 @@ def open_jaxpr(x: Any) -> tuple[Any, tuple[Any, ...]]:
 def sub_jaxprs(eqn: Any) -> tuple[tuple[str, Any], ...]:
     """Every traced function that an equation carries, found by structure and never by name.
 
-    Looks into the values of `eqn.params`, and into tuples and lists there (the branches of `cond`).
+    Looks into the values of `eqn.params`, and into tuples, lists and dictionaries there (the
+    branches of `cond`).
 
     Returns:
         Pairs `(name, jaxpr)` in the order of the parameters, `name` as in "body_jaxpr" or
@@ -83,6 +83,9 @@ def sub_jaxprs(eqn: Any) -> tuple[tuple[str, Any], ...]:
         elif isinstance(value, (tuple, list)):
             for i, item in enumerate(value):
                 yield from walk(f"{name}[{i}]", item)
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                yield from walk(f"{name}[{key!r}]", item)
 
     return tuple(found for name, value in eqn.params.items() for found in walk(name, value))
 
