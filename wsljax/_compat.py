@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.tree_util as jtu
 from jax._src import source_info_util as _source_info_util
 from jax.extend import core as _jex_core
