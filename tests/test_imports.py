@@ -112,9 +112,44 @@ def test_the_reader_sees_every_spelling(source, package, file, wrong):
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)
 def test_only_core_packages_are_imported(file):
+    assert not foreign_imports(file.read_text())
+
+
+def foreign_imports(source: str) -> list[Import]:
+    """Imports beyond the core, save those in a function that has called `require` for them."""
     allowed = CORE | {"wsljax"} | set(sys.stdlib_module_names)
-    wrong = [found for found in of_file(file) if found.module.split(".")[0] not in allowed]
-    assert not wrong, 'not a core dependency: use wsljax._compat.require("…", extra="…")'
+    required = [
+        (call.args[0].value.split(".")[0], call.lineno, scope.end_lineno)
+        for scope in ast.walk(ast.parse(source))
+        if isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for call in ast.walk(scope)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "require"
+        if call.args and isinstance(call.args[0], ast.Constant)
+    ]
+    return [
+        Import(module, line)
+        for module, line in imports(source, "wsljax.here")
+        if (root := module.split(".")[0]) not in allowed
+        and not any(root == name and first < line <= last for name, first, last in required)
+    ]
+
+
+@pytest.mark.parametrize(
+    "source, wrong",
+    [
+        ("import sklearn", True),
+        ("def f():\n  from sklearn import svm", True),
+        ("try:\n  import rich\nexcept ImportError:\n  rich = None", True),
+        ("def f():\n  require('sklearn', extra='x')\n  import rich", True),
+        ("def f():\n  require('rich', extra='x')\nimport rich", True),
+        ("def f():\n  import rich\n  require('rich', extra='x')", True),
+        ("def f():\n  require('rich', extra='x')\n  from rich.console import Console", False),
+        ("def f():\n  return require('sklearn.svm', extra='x')", False),
+        ("import os, jax.numpy, wsljax.symmetry", False),
+    ],
+)
+def test_the_reader_sees_foreign_imports(source, wrong):
+    assert bool(foreign_imports(source)) == wrong
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)
