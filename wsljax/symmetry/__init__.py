@@ -1,0 +1,11 @@
+"""What leaves a network's function unchanged: ``Spec``, its group, and its inference from a trace."""
+
+from .check import check as check
+from .infer import infer as infer
+from .layout import Block as Block
+from .spec import Leaf as Leaf
+from .spec import Pinned as Pinned
+from .spec import Spec as Spec
+from .spec import Units as Units
+from .spec import parse as parse
+from .walk import register_rule as register_rule

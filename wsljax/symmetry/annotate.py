@@ -1,0 +1,356 @@
+"""From classes to annotations: axis trees, unit names, nesting, and the reasons for what is pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from .axes import Alt, Axis, Fixed, Prod, Sum, Unit
+from .cells import Array, Cells
+from .merge import fuse_factors, merge_segments
+from .nest import parents
+from .values import View
+from .walk import describe
+
+
+class Shown:
+    """An array that will be annotated: for each axis, leaf factors by place, or sizes of wild stretches."""
+
+    def __init__(self, path: str, view: View, array: Array | None):
+        self.path, self.shape, self.array = path, view.shape(), array
+        self.axes: list[list[tuple[str, int]]] = []
+        for axis in view.axes:
+            items: list[tuple[str, int]] = []
+            for i in axis:
+                if isinstance(i, int):
+                    items.append(("wild", i))
+                else:
+                    items += [("leaf", array.places[id(f)]) for f in i.flat()]  # type: ignore[union-attr]
+            self.axes.append(items)
+
+    def axis_of(self, place: int) -> int | None:
+        for a, items in enumerate(self.axes):
+            if ("leaf", place) in items:
+                return a
+        return None
+
+
+def depends(cells: Cells, array: Array, k: int) -> set[int]:
+    """The cut factors whose segment decides the classes of leaf factor ``k``."""
+    found = set()
+    for g, options in enumerate(array.options):
+        if g == k or len(options) < 2:
+            continue
+        first: dict[tuple[int, ...], tuple[int, ...]] = {}
+        for choice, cell in array.cells.items():
+            roots = tuple(-1 if cells.is_fixed(n) else cells.root(n) for n in cell[k])
+            rest = (*choice[:g], *choice[g + 1 :])
+            if first.setdefault(rest, roots) != roots:
+                found.add(g)
+                break
+    return found
+
+
+def make_expressible(cells: Cells, shown: Sequence[Shown]) -> None:
+    """Tie classes wherever an array's cells differ in a way that the axis grammar cannot say."""
+    again = True
+    while again:
+        again = False
+        for s in shown:
+            array = s.array
+            if array is None or not array.cut:
+                continue
+            crossing: dict[int, set[int]] = {}
+            for k in range(len(array.factors)):
+                here = s.axis_of(k)
+                for g in sorted(depends(cells, array, k)):
+                    there = s.axis_of(g)
+                    if there is None or here is None:
+                        bad = True
+                    elif there == here:
+                        bad = s.axes[here].index(("leaf", g)) > s.axes[here].index(("leaf", k))
+                    else:
+                        bad = s.axes[there][0] != ("leaf", g) or bool(crossing.get(here, set()) - {g})
+                        bad |= any(here == s.axis_of(t) for ts in crossing.values() for t in ts)
+                        bad |= there in crossing
+                        if not bad:
+                            crossing.setdefault(here, set()).add(g)
+                    if bad:
+                        _tie(cells, array, k, g)
+                        again = True
+
+
+def _tie(cells: Cells, array: Array, k: int, g: int) -> None:
+    first: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for choice, cell in array.cells.items():
+        nodes = first.setdefault((*choice[:g], *choice[g + 1 :]), cell[k])
+        for a, b in zip(nodes, cell[k], strict=False):
+            cells.unite(a, b)
+
+
+class Annotator:
+    """Names classes and writes the trees of arrays; see :func:`annotate`."""
+
+    def __init__(self, cells: Cells, shown: Sequence[Shown], free_ends: Sequence[Shown] = ()):
+        self.cells = cells
+        self.shown = list(shown)
+        every = [*shown, *free_ends]
+        make_expressible(cells, every)
+        self._pin_unread(shown, free_ends)
+        self.chain_of: dict[int, int] = merge_segments(cells)
+        self.chains: dict[int, list[int]] = {}
+        for b, a in self.chain_of.items():
+            head = a
+            while head in self.chain_of:
+                head = self.chain_of[head]
+            self.chains.setdefault(head, [head])
+        for head in self.chains:
+            following = {a: b for b, a in self.chain_of.items()}
+            while self.chains[head][-1] in following:
+                self.chains[head].append(following[self.chains[head][-1]])
+        chained = {c for chain in self.chains.values() for c in chain}
+        self.fused = {c: h for c, h in fuse_factors(cells).items()}
+        for c in list(self.fused):
+            if any(d in chained for d, h in self.fused.items() if h == self.fused[c]):
+                del self.fused[c]
+        self.members: dict[int, list[int]] = {}
+        visible = {
+            cells.root(n)
+            for s in every if s.array is not None
+            for cell in s.array.cells.values() for nodes in cell for n in nodes
+        }
+        free = {c for c in visible if c not in cells.reasons}
+        found = parents(cells, free)
+        self.over: dict[int, set[int]] = {}
+        for c in free:
+            key = self.key(c)
+            above = {self.key(b) for b in found.get(c, ()) if b not in chained and self.key(b) != key}
+            self.over[key] = self.over[key] & above if key in self.over else above
+        self._close()
+        self.names: dict[int, str] = {}
+        self.sizes: dict[int, int] = {}
+        self.fixed_used: set[int] = set()
+        self._name(every)
+
+    def key(self, c: int) -> int:
+        """The class that stands for a set of units."""
+        c = self.fused.get(c, c)
+        while c in self.chain_of:
+            c = self.chain_of[c]
+        return c
+
+    def _pin_unread(self, shown: Sequence[Shown], free_ends: Sequence[Shown]) -> None:
+        touched = {self.cells.root(n) for n, t in enumerate(self.cells.touched) if t}
+        for s in free_ends:
+            for cell in () if s.array is None else s.array.cells.values():
+                touched |= {self.cells.root(n) for nodes in cell for n in nodes}
+        for s in shown:
+            for cell in () if s.array is None else s.array.cells.values():
+                for nodes in cell:
+                    for n in nodes:
+                        if self.cells.root(n) not in touched:
+                            self.cells.reasons.setdefault(self.cells.root(n), "not read by the function")
+
+    def _close(self) -> None:
+        """Parents' own parents must be parents too; else the nesting is given up."""
+        again = True
+        while again:
+            again = False
+            for key, above in self.over.items():
+                for b in sorted(above):
+                    if not self.over.get(b, set()) <= above:
+                        above.discard(b)
+                        again = True
+
+    def _name(self, every: Sequence[Shown]) -> None:
+        wanted = {b for above in self.over.values() for b in above}
+        count = fixed = 0
+        for s in every:
+            if s.array is None:
+                continue
+            order = [k for items in s.axes for kind, k in items if kind == "leaf"]
+            for k in order:
+                for cell in s.array.cells.values():
+                    for n in cell[k]:
+                        root = self.cells.root(n)
+                        if self.cells.is_fixed(n):
+                            if root in wanted and root not in self.names:
+                                self.names[root] = "_L" + (str(fixed) if fixed else "")
+                                self.sizes[root] = self.cells.size[n]
+                                fixed += 1
+                            continue
+                        key = self.key(root)
+                        if key not in self.names:
+                            self.names[key] = f"h{count}"
+                            count += 1
+                        if root in self.fused:
+                            group = self.members.setdefault(key, [])
+                            if root not in group:
+                                group.append(root)
+        for c in self.names:
+            if not self.names[c].startswith("_"):
+                self.sizes[c] = self._size(c)
+        self.over = {c: {b for b in above if b in self.names} for c, above in self.over.items()}
+
+    def _size(self, key: int) -> int:
+        if key in self.members:
+            return prod(self.cells.size[c] for c in self.members[key])
+        return sum(self.cells.size[c] for c in self.chains.get(key, [key]))
+
+    # ------------------------------------------------------------------ trees
+    def atom(self, node: int) -> Axis | None:
+        """The atom of a node; None for a segment that has been joined to the one before it."""
+        root = self.cells.root(node)
+        if self.cells.is_fixed(node):
+            return Fixed(self.cells.size[node], self.names.get(root))
+        if root in self.chain_of:
+            return None
+        key = self.key(root)
+        if key in self.members:
+            return Unit(self.names[key], self.cells.size[node], self.members[key].index(root))
+        return Unit(self.names[key], self.sizes[key])
+
+    def trees(self, s: Shown) -> tuple[Axis, ...]:
+        """The axis trees of one array."""
+        if s.array is None:
+            return tuple(Fixed(n) for n in s.shape)
+        needs = {k: depends(self.cells, s.array, k) for k in range(len(s.array.factors))}
+        return tuple(self._trees(s, needs, {}))
+
+    def _trees(self, s: Shown, needs: dict[int, set[int]], choice: dict[int, int]) -> list[Axis]:
+        array = s.array
+        for k, gs in needs.items():
+            for g in gs:
+                if g in choice or s.axis_of(g) == s.axis_of(k):
+                    continue
+                axis = s.axis_of(g)
+                subs = [self._trees(s, needs, {**choice, g: i}) for i in range(len(array.options[g]))]
+                subs = _grouped(subs, axis)
+                out: list[Axis] = []
+                for a in range(len(s.axes)):
+                    column = [sub[a] for sub in subs]
+                    if a == axis:
+                        out.append(Sum(tuple(column)) if len(column) > 1 else column[0])
+                    else:
+                        out.append(column[0] if all(c == column[0] for c in column) else Alt(axis, tuple(column)))
+                return out
+        return [_tidy(self._axis(s, needs, choice, items, n)) for items, n in zip(s.axes, s.shape, strict=True)]
+
+    def _axis(self, s: Shown, needs, choice: dict[int, int], items, size: int) -> Axis:
+        parts: list[Axis] = []
+        for j, (kind, k) in enumerate(items):
+            if kind == "wild":
+                parts.append(Fixed(k))
+                continue
+            options = range(len(s.array.options[k]))
+            if k in choice:
+                parts += self._leaves(s, choice, k)
+                continue
+            if len(options) == 1:
+                parts += self._leaves(s, {**choice, k: 0}, k)
+                continue
+            later = items[j + 1 :]
+            if any(kind2 == "leaf" and k in needs[m] for kind2, m in later):
+                rows = []
+                for i in options:
+                    sub = self._axis(s, needs, {**choice, k: i}, [items[j], *later], 0)
+                    if sub is not None:
+                        rows.append(sub)
+                parts.append(Sum(tuple(rows)))
+                return Prod(tuple(parts))
+            rows = []
+            for i in options:
+                leaves = self._leaves(s, {**choice, k: i}, k)
+                if leaves is not None and None not in leaves:
+                    rows.append(Prod(tuple(leaves)) if leaves else Fixed(1))
+            parts.append(Sum(tuple(rows)))
+        if not parts:
+            return Fixed(1 if size == 0 else size)
+        return parts[0] if len(parts) == 1 else Prod(tuple(parts))
+
+    def _leaves(self, s: Shown, choice: dict[int, int], k: int) -> list[Axis]:
+        """The atoms of one leaf factor in a cell that agrees with ``choice`` (others do not matter)."""
+        full = tuple(choice.get(g, 0) for g in range(len(s.array.options)))
+        return [self.atom(n) for n in s.array.cells[full][k]] or ([Fixed(1)] if len(s.array.options[k]) > 1 else [])
+
+
+def _grouped(subs: list[list[Axis]], axis: int) -> list[list[Axis]]:
+    """Neighbouring segments that are fixed and otherwise alike, as one."""
+    out = [subs[0]]
+    for sub in subs[1:]:
+        last = out[-1]
+        alike = all(x == y for a, (x, y) in enumerate(zip(last, sub, strict=True)) if a != axis)
+        both = isinstance(last[axis], Fixed) and isinstance(sub[axis], Fixed)
+        if alike and both and not last[axis].name and not sub[axis].name:
+            merged = list(last)
+            merged[axis] = Fixed(last[axis].size + sub[axis].size)
+            out[-1] = merged
+        else:
+            out.append(sub)
+    return out
+
+
+def _tidy(tree: Axis) -> Axis:
+    """Flatten sums and products, join what is fixed, rejoin factors that stand in order."""
+    if isinstance(tree, (Fixed, Unit)):
+        return tree
+    if isinstance(tree, Alt):
+        return Alt(tree.axis, tuple(_tidy(p) for p in tree.parts))
+    flat: list[Axis] = []
+    for p in map(_tidy, tree.parts):
+        flat += p.parts if type(p) is type(tree) else (p,)
+    if isinstance(tree, Prod):
+        flat = [p for p in flat if not (isinstance(p, Fixed) and p.size == 1 and p.name is None)] or [Fixed(1)]
+    out: list[Axis] = []
+    for p in flat:
+        last = out[-1] if out else None
+        if isinstance(p, Fixed) and isinstance(last, Fixed) and p.name is None and last.name is None:
+            n = last.size * p.size if isinstance(tree, Prod) else last.size + p.size
+            out[-1] = Fixed(n)
+        else:
+            out.append(p)
+    return out[0] if len(out) == 1 else type(tree)(tuple(out))
+
+
+def rejoin(trees: tuple[Axis, ...], parts_of: dict[str, tuple[int, ...]]) -> tuple[Axis, ...]:
+    """Factors ``(u.0 u.1)`` that stand in order are written ``u``."""
+
+    def visit(tree: Axis) -> Axis:
+        if isinstance(tree, (Fixed, Unit)):
+            return tree
+        if isinstance(tree, Alt):
+            return Alt(tree.axis, tuple(map(visit, tree.parts)))
+        parts = list(map(visit, tree.parts))
+        if isinstance(tree, Prod):
+            i = 0
+            while i < len(parts):
+                p = parts[i]
+                if isinstance(p, Unit) and p.part == 0:
+                    n = len(parts_of[p.name])
+                    run = parts[i : i + n]
+                    if [(getattr(q, "name", None), getattr(q, "part", None)) for q in run] == [(p.name, j) for j in range(n)]:
+                        parts[i : i + n] = [Unit(p.name, prod(parts_of[p.name]))]
+                i += 1
+        return parts[0] if len(parts) == 1 else type(tree)(tuple(parts))
+
+    return tuple(map(visit, trees))
+
+
+def reasons(cells: Cells, s: Shown) -> list[tuple[int, int, str]]:
+    """(axis, size, why) for every fixed stretch of an array."""
+    out: list[tuple[int, int, str]] = []
+    if s.array is None:
+        return out
+    for a, items in enumerate(s.axes):
+        for kind, k in items:
+            if kind == "leaf":
+                found: dict[str, int] = {}
+                for choice, cell in s.array.cells.items():
+                    if any(c for g, c in enumerate(choice) if g != k):
+                        continue
+                    for n in cell[k]:
+                        if cells.size[n] > 1 and cells.is_fixed(n):
+                            why = describe(cells.reasons[cells.root(n)])
+                            found[why] = found.get(why, 0) + cells.size[n]
+                out += [(a, size, why) for why, size in found.items()]
+    return out

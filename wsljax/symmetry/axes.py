@@ -1,0 +1,258 @@
+"""The axis grammar: what each axis of an array is made of, as a small tree and as text.
+
+An axis is a tree of
+
+========================  =======================  ====================================================
+text                      tree                     meaning
+========================  =======================  ====================================================
+``_``, ``_4``, ``_L``     :class:`Fixed`           every coordinate stands for itself (size or name)
+``h``                     :class:`Unit`            the units ``h``; the same name elsewhere moves jointly
+``m[head]``               :class:`Unit`            one independent copy of ``m`` for each index of ``head``
+``u.0``                   :class:`Unit`            factor 0 of units whose index is a row-major product
+``(a b)``                 :class:`Prod`            row-major product
+``a+b``                   :class:`Sum`             concatenation
+``a|b|c``                 :class:`Alt`             chosen by the segment of another axis, itself a sum
+========================  =======================  ====================================================
+
+``u=3`` writes the size of ``u`` where shapes alone do not tell it. ``a|b@1`` names the axis that
+chooses; without ``@`` it is the only axis of the leaf that is a sum of as many segments.
+
+Example:
+    >>> trees = parse_axes("_1+_1 (head d[head])|v")
+    >>> format_axes(trees, {"d": ("head",)})
+    '_1+_1 (head d[head])|v'
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Union
+
+UNKNOWN = -1
+"""Size of a node whose text does not tell it; resolved against shapes by :func:`parse`."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Coordinates that stand for themselves; ``name`` (with its underscore) if units refer to it."""
+
+    size: int
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """An occurrence of a set of units, or of one factor of it (``part``)."""
+
+    name: str
+    size: int
+    part: int | None = None
+
+
+@dataclass(frozen=True)
+class Prod:
+    """Row-major product of axes."""
+
+    parts: tuple["Axis", ...]
+
+    @property
+    def size(self) -> int:
+        sizes = [p.size for p in self.parts]
+        return UNKNOWN if UNKNOWN in sizes else prod(sizes)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Concatenation of axes."""
+
+    parts: tuple["Axis", ...]
+
+    @property
+    def size(self) -> int:
+        sizes = [p.size for p in self.parts]
+        return UNKNOWN if UNKNOWN in sizes else sum(sizes)
+
+
+@dataclass(frozen=True)
+class Alt:
+    """Option ``i`` holds on segment ``i`` of the leaf's axis ``axis``, which is a :class:`Sum`."""
+
+    axis: int
+    parts: tuple["Axis", ...]
+
+    @property
+    def size(self) -> int:
+        return max(p.size for p in self.parts)
+
+
+Axis = Union[Fixed, Unit, Prod, Sum, Alt]
+
+def atoms(tree: Axis) -> Iterator[Fixed | Unit]:
+    """All atoms of an axis, left to right."""
+    if isinstance(tree, (Fixed, Unit)):
+        yield tree
+    else:
+        for part in tree.parts:
+            yield from atoms(part)
+
+
+def parse_axes(text: str, overs: dict[str, tuple[str, ...]] | None = None) -> tuple[Axis, ...]:
+    """Text of one leaf's annotation to one tree per axis.
+
+    Args:
+        text: e.g. ``"d (head q[head])"``.
+        overs: filled with ``{unit: names it is nested over}`` as they are met.
+
+    Raises:
+        ValueError: where the text is not in the grammar, with the place.
+    """
+    overs = {} if overs is None else overs
+    trees = [_Parser(word, text, overs).whole() for word in _split(text)]
+    for k, tree in enumerate(trees):
+        if isinstance(tree, Alt) and tree.axis < 0:
+            fits = [
+                j for j, t in enumerate(trees)
+                if j != k and isinstance(t, Sum) and len(t.parts) == len(tree.parts)
+            ]
+            if len(fits) != 1:
+                raise ValueError(
+                    f"{text!r}: axis {k} has {len(tree.parts)} alternatives, which need one other "
+                    f"axis that is a sum of as many segments; found {len(fits)} (write '@AXIS')"
+                )
+            trees[k] = Alt(fits[0], tree.parts)
+    return tuple(trees)
+
+
+def _split(text: str) -> list[str]:
+    words, depth, current = [], 0, ""
+    for ch in text:
+        depth += ch in "([" and 1 or (-1 if ch in ")]" else 0)
+        if ch.isspace() and depth == 0:
+            if current:
+                words.append(current)
+            current = ""
+        else:
+            current += ch
+    if depth:
+        raise ValueError(f"{text!r}: brackets do not match")
+    return words + ([current] if current else [])
+
+
+class _Parser:
+    def __init__(self, word: str, text: str, overs: dict[str, tuple[str, ...]]):
+        self.text, self.overs = text, overs
+        self.tokens = re.findall(r"[()|+@\[\],=.]|[A-Za-z_0-9]+|\s+", word)
+        if "".join(self.tokens) != word:
+            raise ValueError(f"{text!r}: cannot read {word!r}")
+        self.at = 0
+
+    def peek(self) -> str:
+        return self.tokens[self.at] if self.at < len(self.tokens) else ""
+
+    def take(self, expected: str | None = None) -> str:
+        token = self.peek()
+        if not token or (expected is not None and token != expected):
+            raise ValueError(f"{self.text!r}: expected {expected or 'a name'!r}, found {token!r}")
+        self.at += 1
+        return token
+
+    def whole(self) -> Axis:
+        options = [self.sum()]
+        while self.peek() == "|":
+            self.take()
+            options.append(self.sum())
+        axis = -1
+        if self.peek() == "@":
+            self.take()
+            axis = int(self.take())
+        if self.peek():
+            raise ValueError(f"{self.text!r}: unexpected {self.peek()!r}")
+        return options[0] if len(options) == 1 else Alt(axis, tuple(options))
+
+    def sum(self) -> Axis:
+        parts = [self.atom()]
+        while self.peek() == "+":
+            self.take()
+            parts.append(self.atom())
+        return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+    def atom(self) -> Axis:
+        if self.peek() == "(":
+            self.take()
+            parts = []
+            while self.peek() != ")":
+                if self.peek().isspace():
+                    self.take()
+                else:
+                    parts.append(self.sum())
+            self.take(")")
+            if not parts:
+                raise ValueError(f"{self.text!r}: empty product")
+            return parts[0] if len(parts) == 1 else Prod(tuple(parts))
+        name = self.take()
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z_0-9]*", name):
+            raise ValueError(f"{self.text!r}: {name!r} is not a name")
+        if name.startswith("_"):
+            if name == "_" or name[1:].isdigit():
+                return Fixed(int(name[1:]) if name != "_" else UNKNOWN)
+            return Fixed(self._size(), name)
+        part = None
+        if self.peek() == ".":
+            self.take()
+            part = int(self.take())
+        over: tuple[str, ...] = ()
+        if self.peek() == "[":
+            self.take()
+            while self.peek() != "]":
+                token = self.take()
+                if token != "," and not token.isspace():
+                    over += (token,)
+            self.take("]")
+        if over:
+            if self.overs.get(name, over) != over:
+                raise ValueError(f"{self.text!r}: {name!r} is nested over {over} here and over {self.overs[name]} elsewhere")
+            self.overs[name] = over
+        return Unit(name, self._size(), part)
+
+    def _size(self) -> int:
+        if self.peek() != "=":
+            return UNKNOWN
+        self.take()
+        return int(self.take())
+
+
+def format_axes(trees: tuple[Axis, ...], overs: Mapping[str, tuple[str, ...]], sizes: bool = False) -> str:
+    """The text of a leaf's annotation; ``sizes`` writes every size, so that it parses without shapes."""
+    words = []
+    for k, tree in enumerate(trees):
+        if isinstance(tree, Fixed) and tree.name is None and not sizes:
+            words.append("_")
+        elif isinstance(tree, Alt):
+            fits = [
+                j for j, t in enumerate(trees)
+                if j != k and isinstance(t, Sum) and len(t.parts) == len(tree.parts)
+            ]
+            mark = "" if fits == [tree.axis] else f"@{tree.axis}"
+            words.append("|".join(_format(p, overs, sizes) for p in tree.parts) + mark)
+        else:
+            words.append(_format(tree, overs, sizes))
+    return " ".join(words)
+
+
+def _format(tree: Axis, overs: Mapping[str, tuple[str, ...]], sizes: bool) -> str:
+    if isinstance(tree, Fixed):
+        if tree.name is None:
+            return f"_{tree.size}" if tree.size >= 0 else "_"
+        return tree.name + (f"={tree.size}" if sizes else "")
+    if isinstance(tree, Unit):
+        over = overs.get(tree.name, ())
+        part = "" if tree.part is None else f".{tree.part}"
+        return tree.name + part + (f"[{','.join(over)}]" if over else "") + (f"={tree.size}" if sizes else "")
+    if isinstance(tree, Prod):
+        return "(" + " ".join(_format(p, overs, sizes) for p in tree.parts) + ")"
+    if isinstance(tree, Sum):
+        return "+".join(_format(p, overs, sizes) for p in tree.parts)
+    raise ValueError("alternatives stand at the top of an axis only")

@@ -1,0 +1,126 @@
+"""Constants: where a known array is uniform it ties nothing, where it is not it pins.
+
+Also folds the small integer arithmetic that indexing leaves in a trace, so that ``x[-1]`` is seen as
+the static slice that it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .values import Index, View
+
+FOLDED = 64
+_CLOSED_OVER = "a constant that is not uniform along it"
+
+
+def view_of_constant(walk, value: Any) -> View:
+    """The view of a known array: wild where uniform, runs of equal values exchangeable, else pinned.
+
+    Raises:
+        TypeError: if the value is not known because the function closes over a tracer.
+    """
+    from .._compat import is_tracer
+
+    if is_tracer(value):
+        raise TypeError(
+            "the function closes over a value that is being traced by jit, grad, vmap or scan; pass "
+            "that value as an argument, or call `infer` outside the transformation"
+        )
+    shape = tuple(np.shape(value))
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biufc" and array.dtype.itemsize > 8:
+            raise TypeError
+        comparable = array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+        if comparable.dtype.kind not in "biufc":
+            comparable = comparable.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError):
+        return walk.fixed(shape, _CLOSED_OVER)
+    if 0 in shape:
+        return View([(0,) if n == 0 else ((n,) if n > 1 else ()) for n in shape])
+    cuts: list[np.ndarray | None] = []
+    for k, n in enumerate(shape):
+        a = np.moveaxis(comparable, k, 0).reshape(n, -1)
+        change = np.any(a[1:] != a[:-1], axis=1)
+        cuts.append(np.flatnonzero(change) + 1 if change.any() else None)
+    const = array if array.size <= FOLDED and array.dtype.kind in "biu" else None
+    busy = [k for k, c in enumerate(cuts) if c is not None]
+    view = walk.array([shape[k] for k in busy])
+    axes: list = [(n,) if n > 1 else () for n in shape]
+    index = None
+    for items, k in zip(view.axes, busy, strict=True):
+        axes[k] = items
+        if len(busy) == 1 and array.dtype.kind in "iu" and _is_count(array, k):
+            index = Index(items)
+        elif not _cut_runs(walk, items, cuts[k], shape[k]):
+            walk.pin_items(items, _CLOSED_OVER)
+    return View(axes, index=index, const=const)
+
+
+def _is_count(array: np.ndarray, axis: int) -> bool:
+    a = np.moveaxis(array, axis, 0)
+    return bool(np.all(a == np.arange(a.shape[0]).reshape((-1,) + (1,) * (a.ndim - 1))))
+
+
+def _cut_runs(walk, items, cuts: np.ndarray, n: int) -> bool:
+    """Cut an axis at the ends of runs of equal values: within a run coordinates are exchangeable."""
+    from .ports import cut
+
+    if len(cuts) > n // 2 or len(cuts) > FOLDED:
+        return False
+    (factor,) = items
+    for c in cuts:
+        if cut(factor.port, int(c)) is None:
+            return False
+    walk.barriers += [(factor, int(c)) for c in cuts]
+    return True
+
+
+def _select(params, which, *cases):
+    return np.choose(np.asarray(which, int), cases)
+
+
+_FOLD = {
+    "add": lambda p, a, b: a + b,
+    "sub": lambda p, a, b: a - b,
+    "mul": lambda p, a, b: a * b,
+    "neg": lambda p, a: -a,
+    "max": lambda p, a, b: np.maximum(a, b),
+    "min": lambda p, a, b: np.minimum(a, b),
+    "lt": lambda p, a, b: a < b,
+    "le": lambda p, a, b: a <= b,
+    "gt": lambda p, a, b: a > b,
+    "ge": lambda p, a, b: a >= b,
+    "eq": lambda p, a, b: a == b,
+    "ne": lambda p, a, b: a != b,
+    "and": lambda p, a, b: a & b,
+    "or": lambda p, a, b: a | b,
+    "not": lambda p, a: ~a,
+    "clamp": lambda p, lo, x, hi: np.clip(x, lo, hi),
+    "select_n": _select,
+    "convert_element_type": lambda p, a: a,
+    "squeeze": lambda p, a: np.squeeze(a, tuple(p["dimensions"])),
+    "reshape": lambda p, a: np.reshape(a, p["new_sizes"]),
+    "concatenate": lambda p, *a: np.concatenate(a, p["dimension"]),
+}
+
+
+def fold(eqn: Any, views: list[View]) -> View | None:
+    """The value of a small integer equation whose operands are all known; None if it is not one."""
+    if len(eqn.outvars) != 1 or not views or any(v.const is None for v in views):
+        return None
+    aval = eqn.outvars[0].aval
+    fn = _FOLD.get(eqn.primitive.name)
+    if fn is None or len(aval.shape) > 1 or np.dtype(aval.dtype).kind not in "biu":
+        return None
+    size = int(np.prod(aval.shape))
+    if size > FOLDED or any(np.ndim(v.const) > 1 for v in views):
+        return None
+    value = np.asarray(fn(eqn.params, *[v.const for v in views])).astype(aval.dtype)
+    if aval.shape and (value != value.flat[0]).any():
+        return None
+    axes = [(n,) if n > 1 else () for n in aval.shape]
+    return View(axes, const=np.broadcast_to(value, aval.shape))

@@ -1,0 +1,168 @@
+"""Leaves to blocks and back: arrays whose every axis is exactly one set of units, or fixed.
+
+A leaf with axis trees is cut at its sums and reshaped at its products until only atoms remain. The
+pieces are *blocks*; :func:`decompose` and :func:`recompose` are exact inverses. Everything here is
+static: trees and shapes decide, never values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from .axes import Alt, Axis, Fixed, Prod, Sum, Unit
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block: ``axes[i]`` is a units name, ``"_"`` (fixed) or ``"_L"`` (fixed, units nest over it).
+
+    ``path`` is the leaf it is cut from, ``shape`` its shape.
+    """
+
+    name: str
+    path: str
+    axes: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+def choose(tree: Axis, axis: int, segment: int) -> Axis:
+    """``tree`` on one segment of the axis that its alternatives depend on."""
+    if isinstance(tree, Alt) and tree.axis == axis:
+        return tree.parts[segment]
+    return tree
+
+
+def _step(trees: Sequence[Axis]):
+    """What to undo first: ('sum', axis), ('prod', axis), or None when all axes are atoms."""
+    for tree in trees:
+        if isinstance(tree, Alt):
+            return "sum", tree.axis
+    for k, tree in enumerate(trees):
+        if isinstance(tree, Prod):
+            return "prod", k
+        if isinstance(tree, Sum):
+            return "sum", k
+    return None
+
+
+def _segments(trees: tuple[Axis, ...], axis: int) -> list[tuple[int, int, tuple[Axis, ...]]]:
+    """(start, stop, trees of the piece) for each segment of a sum axis."""
+    pieces, start = [], 0
+    for i, part in enumerate(trees[axis].parts):
+        sub = tuple(part if k == axis else choose(t, axis, i) for k, t in enumerate(trees))
+        pieces.append((start, start + part.size, sub))
+        start += part.size
+    return pieces
+
+
+def _expand(trees: tuple[Axis, ...], axis: int) -> tuple[Axis, ...]:
+    return trees[:axis] + trees[axis].parts + trees[axis + 1 :]
+
+
+def fused_order(trees: Sequence[Axis]) -> tuple[tuple[int, ...], ...]:
+    """Array axes of each block axis: factors of one product unit are brought together, in order.
+
+    Raises:
+        ValueError: if a factor of a unit lacks its siblings.
+    """
+    groups: list[list[int]] = []
+    open_groups: dict[str, list[dict[int, int]]] = {}
+    for k, tree in enumerate(trees):
+        if not isinstance(tree, Unit) or tree.part is None:
+            groups.append([k])
+            continue
+        for members in open_groups.setdefault(tree.name, []):
+            if tree.part not in members:
+                members[tree.part] = k
+                break
+        else:
+            members = {tree.part: k}
+            open_groups[tree.name].append(members)
+            groups.append(members)  # type: ignore[arg-type]
+    done = []
+    for group in groups:
+        if isinstance(group, dict):
+            if sorted(group) != list(range(len(group))):
+                raise ValueError(f"factors {sorted(group)} of a product unit stand without their siblings")
+            done.append(tuple(group[i] for i in range(len(group))))
+        else:
+            done.append(tuple(group))
+    return tuple(done)
+
+
+def decompose(x: jax.Array, trees: tuple[Axis, ...]) -> list[jax.Array]:
+    """All blocks of a leaf, in order of the leaf's coordinates."""
+    step = _step(trees)
+    if step is None:
+        order = fused_order(trees)
+        shape = [_product(x.shape, group) for group in order]
+        return [x.transpose([k for group in order for k in group]).reshape(shape)]
+    kind, axis = step
+    if kind == "prod":
+        shape = x.shape[:axis] + tuple(p.size for p in trees[axis].parts) + x.shape[axis + 1 :]
+        return decompose(x.reshape(shape), _expand(trees, axis))
+    blocks = []
+    for start, stop, sub in _segments(trees, axis):
+        blocks += decompose(jax.lax.slice_in_dim(x, start, stop, axis=axis), sub)
+    return blocks
+
+
+def recompose(blocks: Sequence[jax.Array], trees: tuple[Axis, ...]) -> jax.Array:
+    """The leaf of which :func:`decompose` gave ``blocks``."""
+    queue = list(blocks)
+    x = _recompose(queue, trees)
+    if queue:
+        raise ValueError(f"{len(queue)} blocks too many for one leaf")
+    return x
+
+
+def _recompose(queue: list[jax.Array], trees: tuple[Axis, ...]) -> jax.Array:
+    step = _step(trees)
+    if step is None:
+        order = [k for group in fused_order(trees) for k in group]
+        x = queue.pop(0).reshape([trees[k].size for k in order])
+        return x.transpose([order.index(k) for k in range(len(order))])
+    kind, axis = step
+    if kind == "prod":
+        x = _recompose(queue, _expand(trees, axis))
+        n = len(trees[axis].parts)
+        return x.reshape(x.shape[:axis] + (trees[axis].size,) + x.shape[axis + n :])
+    return jnp.concatenate([_recompose(queue, sub) for _, _, sub in _segments(trees, axis)], axis=axis)
+
+
+def pieces(trees: tuple[Axis, ...]) -> list[tuple[Fixed | Unit, ...]]:
+    """The atoms of each block's axes (fused factors not yet brought together), as :func:`decompose`."""
+    step = _step(trees)
+    if step is None:
+        return [trees]  # type: ignore[list-item]
+    kind, axis = step
+    if kind == "prod":
+        return pieces(_expand(trees, axis))
+    return [p for _, _, sub in _segments(trees, axis) for p in pieces(sub)]
+
+
+def blocks_of(path: str, trees: tuple[Axis, ...]) -> list[Block]:
+    """The static description of a leaf's blocks: names are the leaf's path, numbered if several."""
+    found = pieces(trees)
+    blocks = []
+    for i, atoms in enumerate(found):
+        groups = fused_order(atoms)
+        axes = tuple(_label(atoms[group[0]]) for group in groups)
+        shape = tuple(_product([a.size for a in atoms], group) for group in groups)
+        blocks.append(Block(path if len(found) == 1 else f"{path}#{i}", path, axes, shape))
+    return blocks
+
+
+def _label(atom: Fixed | Unit) -> str:
+    return (atom.name or "_") if isinstance(atom, Fixed) else atom.name
+
+
+def _product(sizes: Sequence[int], group: Sequence[int]) -> int:
+    out = 1
+    for k in group:
+        out *= sizes[k]
+    return out

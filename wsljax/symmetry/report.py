@@ -1,0 +1,33 @@
+"""The table that ``print(spec)`` shows: leaves, units, and what is pinned and why."""
+
+from __future__ import annotations
+
+from .axes import format_axes
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(r[k]) for r in rows) for k in range(len(rows[0]))]
+    return ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+
+
+def table(spec) -> str:
+    """The spec as a table; see :meth:`Spec.__repr__`."""
+    lines = [f"Spec: {len(spec.leaves)} leaves, {len(spec.units)} sets of units, log(order) = {spec.log_order():.6g}"]
+    for title, group in (("leaf", spec.leaves), ("input", spec.inputs), ("output", spec.outputs)):
+        if group:
+            rows = [(title, "shape", "axes")]
+            rows += [(x.path or "(itself)", str(x.shape), format_axes(x.trees, spec._overs)) for x in group]
+            lines += ["", *_columns(rows)]
+    if spec.units:
+        rows = [("units", "size", "one copy for each of", "group")]
+        for u in spec.units:
+            copies = " x ".join(f"{o} ({spec.size_of(o)})" for o in u.over)
+            rows.append((u.name, str(u.size), copies or "-", f"S_{u.size}"))
+        lines += ["", *_columns(rows)]
+    for g in spec.generators:
+        lines.append(str(g))
+    if spec.pinned:
+        rows = [("pinned", "axis", "size", "why")]
+        rows += [(p.path or "(itself)", str(p.axis), str(p.size), p.reason) for p in spec.pinned]
+        lines += ["", *_columns(rows)]
+    return "\n".join(lines)

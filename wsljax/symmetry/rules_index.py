@@ -1,0 +1,169 @@
+"""Rules that read or write at computed positions: dynamic slices, gathers, scatters."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .rules_pointwise import same_coordinates
+from .rules_shape import take_range
+from .values import Factor, View
+from .walk import KNOWS_COORDINATES, RULES, Walk, register_rule
+
+KNOWS_COORDINATES |= {"gather", "dynamic_slice"}
+_WHERE = "read at computed positions"
+
+
+@register_rule("dynamic_slice")
+def _dynamic_slice(walk: Walk, eqn, x: View, *starts: View) -> View:
+    sizes = eqn.params["slice_sizes"]
+    reason = (_WHERE, eqn)
+    for axis, (size, start) in enumerate(zip(sizes, starts, strict=False)):
+        n = x.shape()[axis]
+        if size == n:
+            continue
+        if start.const is not None:
+            at = int(np.clip(int(start.const), 0, n - size))
+            x = take_range(walk, x, axis, at, at + size, reason)
+        else:
+            x = _choose(walk, x, axis, size, start, reason)
+    return x
+
+
+def _choose(walk: Walk, x: View, axis: int, size: int, start: View, reason) -> View:
+    """A slice at an unknown scalar position: of size one it hides the axis under the position's key."""
+    counts = start.index is not None and not start.index.spoilt and size == 1 and not start.axes
+    if counts and same_coordinates(walk, start.index.items, x.axes[axis]):
+        pass
+    else:
+        walk.spend(start, reason)
+        walk.pin(x, axis, reason)
+    if start.key is None:
+        start.key = walk.fresh()
+    words = [f"i{k}" for k in range(len(x.axes))]
+    if size == 1 and not any(_mentions(h, x.axes[axis]) for h in x.hidden.values()):
+        mark = ("at", start.key, x.shape()[axis])
+        if mark not in x.hidden:
+            hidden = dict(x.hidden)
+            hidden[mark] = x.axes[axis]
+            return View([() if k == axis else a for k, a in enumerate(x.axes)], hidden, x.index)
+    out = [w if k != axis else "new" for k, w in enumerate(words)]
+    return walk.einsum([x], [words], out, {"new": size}, reason)
+
+
+def _mentions(items, others) -> bool:
+    return any(i is o for i in items for o in others if isinstance(o, Factor))
+
+
+@register_rule("dynamic_update_slice")
+def _dynamic_update_slice(walk: Walk, eqn, x: View, update: View, *starts: View) -> View:
+    reason = ("written at computed positions", eqn)
+    words, wu, out, sizes = [], [], [], {}
+    for k, (n, m) in enumerate(zip(x.shape(), update.shape(), strict=True)):
+        words.append(f"i{k}")
+        wu.append(f"i{k}" if n == m else f"u{k}")
+        if n != m:
+            walk.pin(x, k, reason)
+            walk.pin(update, k, reason)
+            sizes[f"new{k}"] = n
+        out.append(f"i{k}" if n == m else f"new{k}")
+    return walk.einsum([x, update], [words, wu], out, sizes, reason)
+
+
+@register_rule("gather")
+def _gather(walk: Walk, eqn, x: View, where: View) -> View:
+    p = eqn.params
+    d, sizes = p["dimension_numbers"], p["slice_sizes"]
+    reason = (_WHERE, eqn)
+    shape, out_shape = x.shape(), eqn.outvars[0].aval.shape
+    depth = len(d.start_index_map)
+    at_scalar = where.shape() in ((), (1,)) and depth == 1 and not d.operand_batching_dims
+    if at_scalar and sizes[d.start_index_map[0]] == 1 and shape[d.start_index_map[0]] > 1:
+        return _gather_one(walk, eqn, x, where, d, sizes, reason)
+    batch_axes = [k for k in range(len(where.axes) - 1)]
+    ww = [f"n{k}" for k in batch_axes] + ["coordinates"]
+    wx = [f"x{k}" for k in range(len(shape))]
+    fresh: dict[str, int] = {}
+    for a, b in zip(d.operand_batching_dims, d.start_indices_batching_dims, strict=True):
+        wx[a] = ww[b]
+    offset = []
+    for k, n in enumerate(shape):
+        indexed = k in d.start_index_map
+        if indexed and sizes[k] != n:
+            counts = where.index is not None and not where.index.spoilt and depth == 1 and sizes[k] == 1
+            if not (counts and same_coordinates(walk, where.index.items, x.axes[k])):
+                walk.pin(x, k, reason)
+                walk.spend(where, reason)
+        if k in d.collapsed_slice_dims or k in d.operand_batching_dims:
+            continue
+        if sizes[k] == n:
+            offset.append(wx[k])
+        elif not indexed:
+            x = take_range(walk, x, k, 0, sizes[k], reason)
+            offset.append(wx[k])
+        else:
+            offset.append(f"new{k}")
+            fresh[f"new{k}"] = sizes[k]
+    walk.pin_items(where.axes[-1] if where.axes else (), reason)
+    if p.get("mode") is not None and "CLIP" not in str(p["mode"]) and "PROMISE" not in str(p["mode"]):
+        pass  # filled where out of range, alike for every coordinate
+    batch = iter(ww[:-1])
+    offsets = iter(offset)
+    out = [next(offsets) if k in d.offset_dims else next(batch) for k in range(len(out_shape))]
+    return walk.einsum([x, View(where.axes, where.hidden)], [wx, ww], out, fresh, reason)
+
+
+def _gather_one(walk: Walk, eqn, x: View, where: View, d, sizes, reason) -> View:
+    """``x[i]`` for a scalar ``i``."""
+    axis = d.start_index_map[0]
+    if where.const is not None:
+        at = int(np.clip(int(np.ravel(where.const)[0]), 0, x.shape()[axis] - 1))
+        y = take_range(walk, x, axis, at, at + 1, reason)
+    else:
+        y = _choose(walk, x, axis, 1, View((), where.hidden, where.index, key=where.key), reason)
+    for k, size in enumerate(sizes):
+        if k != axis and size != y.shape()[k]:
+            y = take_range(walk, y, k, 0, size, reason)
+    return View([a for k, a in enumerate(y.axes) if k not in d.collapsed_slice_dims], y.hidden, y.index)
+
+
+def _scatter(walk: Walk, eqn, x: View, where: View, updates: View) -> View:
+    p = eqn.params
+    d = p["dimension_numbers"]
+    reason = ("written at computed positions", eqn)
+    shape = x.shape()
+    ww = [f"n{k}" for k in range(len(where.axes) - 1)] + ["coordinates"]
+    wx = [f"x{k}" for k in range(len(shape))]
+    for a, b in zip(d.operand_batching_dims, d.scatter_indices_batching_dims, strict=True):
+        wx[a] = ww[b]
+    windows = [k for k in range(len(shape)) if k not in d.inserted_window_dims and k not in d.operand_batching_dims]
+    batch, window = iter(ww[:-1]), iter(windows)
+    wu = []
+    for k in range(len(updates.axes)):
+        if k in d.update_window_dims:
+            at = next(window)
+            whole = updates.shape()[k] == shape[at]
+            wu.append(wx[at] if whole else f"u{k}")
+            if not whole:
+                walk.pin(x, at, reason)
+                walk.pin(updates, k, reason)
+        else:
+            wu.append(next(batch))
+    for k in d.scatter_dims_to_operand_dims:
+        walk.pin(x, k, reason)
+    if eqn.primitive.name == "scatter":  # the last write wins: order matters
+        for k, word in enumerate(wu):
+            if word.startswith("n") and word not in wx:
+                walk.pin(updates, k, reason)
+    walk.pin_items(where.axes[-1] if where.axes else (), reason)
+    out, sizes = [], {}
+    for k, word in enumerate(wx):
+        if k in d.scatter_dims_to_operand_dims:
+            out.append(f"new{k}")
+            sizes[f"new{k}"] = shape[k]
+        else:
+            out.append(word)
+    return walk.einsum([x, where, updates], [wx, ww, wu], out, sizes, reason)
+
+
+for _name in "scatter scatter_add scatter_sub scatter_mul scatter_min scatter_max scatter-add scatter-sub scatter-mul scatter-min scatter-max".split():
+    RULES[_name] = _scatter

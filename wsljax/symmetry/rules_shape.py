@@ -1,0 +1,316 @@
+"""Rules that rearrange: reshape, transpose, broadcast, slice, concatenate, pad, split, flip, tile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .ports import concatenation, find, product, segment
+from .values import Entry, Factor, Items, Link, Struct, Variable, View, size_of
+from .walk import KNOWS_COORDINATES, Walk, register_rule
+
+KNOWS_COORDINATES |= {
+    "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "slice", "split", "concatenate",
+}
+
+
+@register_rule("broadcast_in_dim")
+def _broadcast(walk: Walk, eqn, x: View, *dynamic: View) -> View:
+    shape, dims = eqn.params["shape"], eqn.params["broadcast_dimensions"]
+    axes: list[Items] = [(n,) if n != 1 else () for n in shape]
+    old = x.shape()
+    for k, d in enumerate(dims):
+        if old[k] == shape[d]:
+            axes[d] = x.axes[k]
+    out = x.but(axes)
+    if all(n == 1 for n in shape) or not shape:
+        out.const, out.key = x.const, x.key
+    return out
+
+
+@register_rule("reshape")
+def _reshape(walk: Walk, eqn, x: View, *dynamic: View) -> View:
+    if eqn.params.get("dimensions") is not None:
+        x = x.but([x.axes[d] for d in eqn.params["dimensions"]])
+    out = walk.reshape(x, eqn.params["new_sizes"], ("a reshape across units", eqn))
+    out.key = x.key
+    return out
+
+
+@register_rule("squeeze")
+def _squeeze(walk: Walk, eqn, x: View) -> View:
+    gone = {d % len(x.axes) for d in eqn.params["dimensions"]}
+    out = x.but([a for k, a in enumerate(x.axes) if k not in gone])
+    out.key = x.key
+    return out
+
+
+@register_rule("expand_dims")
+def _expand(walk: Walk, eqn, x: View) -> View:
+    axes = list(x.axes)
+    for d in sorted(eqn.params["dimensions"]):
+        axes.insert(d, ())
+    return x.but(axes)
+
+
+@register_rule("transpose")
+def _transpose(walk: Walk, eqn, x: View) -> View:
+    return x.but([x.axes[d] for d in eqn.params["permutation"]])
+
+
+def take_range(walk: Walk, x: View, axis: int, start: int, stop: int, reason) -> View:
+    """``x[start:stop]`` along one axis: a new array on a segment of the axis."""
+    items = tuple(i for i in x.axes[axis] if size_of(i) != 1)
+    n = x.shape()[axis]
+    if (start, stop) == (0, n):
+        return x
+    if start >= stop:
+        return x.but([a if k != axis else (0,) for k, a in enumerate(x.axes)])
+    flat: list = []
+    for i in items:
+        flat += i.flat() if isinstance(i, Factor) else [i]
+    if not flat or all(isinstance(i, int) for i in flat):
+        return x.but([a if k != axis else ((stop - start,) if stop - start > 1 else ()) for k, a in enumerate(x.axes)])
+    lead, tail = flat[0], flat[1:]
+    width = 1
+    for i in tail:
+        width *= size_of(i)
+    port = None
+    if start % width == 0 and stop % width == 0:
+        a, b = start // width, stop // width
+        if isinstance(lead, int):
+            kept = (b - a,) if b - a > 1 else ()
+            return x.but([v if k != axis else (*kept, *tail) for k, v in enumerate(x.axes)])
+        port = segment(lead.port, a, b)
+    elif not any(isinstance(i, int) for i in flat):
+        whole = product([f.port for f in flat])
+        port, tail, a = segment(whole, start, stop), [], start
+    if port is None:
+        walk.pin_items(tuple(flat), reason)
+        words = [f"i{k}" for k in range(len(x.axes))]
+        out = [w if k != axis else "new" for k, w in enumerate(words)]
+        return walk.einsum([x], [words], out, {"new": stop - start}, reason)
+    head = (lead,) if tail or len(flat) == 1 else tuple(flat)
+    return _new_segment(walk, x, axis, head, a, port, tuple(tail))
+
+
+def _new_segment(walk: Walk, x: View, axis: int, head: tuple, offset: int, port, tail: Items) -> View:
+    """A new array like ``x``, whose axis is ``port`` (coordinates from ``offset`` of ``head``), then ``tail``."""
+    struct = Struct()
+    walk.structs.append(struct)
+    variables = []
+
+    def copy(items: Items) -> Items:
+        made = []
+        for i in items:
+            if isinstance(i, Factor):
+                f = Factor(i.port, struct, i.fixed)
+                struct.roots.append(f)
+                variables.append(Variable(i.size, (Entry(0, (i,)), Entry(1, (f,)))))
+                made.append(f)
+            else:
+                made.append(i)
+        return tuple(made)
+
+    front: Items = ()
+    if port.size > 1:
+        f = Factor(port, struct)
+        struct.roots.append(f)
+        front = (f,)
+        variables.append(Variable(port.size, (Entry(0, head, offset), Entry(1, (f,)))))
+    else:
+        variables.append(Variable(1, (Entry(0, head, offset),)))
+    axes = [(*front, *copy(tail)) if k == axis else copy(a) for k, a in enumerate(x.axes)]
+    hidden = {key: copy(a) for key, a in x.hidden.items()}
+    walk.links.append(Link(2, tuple(variables)))
+    return View(axes, hidden, x.index)
+
+
+@register_rule("slice")
+def _slice(walk: Walk, eqn, x: View) -> View:
+    starts, stops, strides = (eqn.params[k] for k in ("start_indices", "limit_indices", "strides"))
+    return strided(walk, x, starts, stops, strides or (1,) * len(starts), ("cut across units", eqn))
+
+
+def strided(walk: Walk, x: View, starts, stops, strides, reason) -> View:
+    """``x[start:stop:stride]`` along every axis."""
+    for axis, (start, stop, stride) in enumerate(zip(starts, stops, strides, strict=True)):
+        n = x.shape()[axis]
+        if stride == 1:
+            x = take_range(walk, x, axis, start, stop, reason)
+            continue
+        count = -(-(stop - start) // stride)
+        if n % stride == 0 and start < stride and count == n // stride:
+            shape = x.shape()
+            wide = walk.reshape(x, (*shape[:axis], count, stride, *shape[axis + 1 :]), reason)
+            one = take_range(walk, wide, axis + 1, start, start + 1, reason)
+            x = View([a for k, a in enumerate(one.axes) if k != axis + 1], one.hidden, one.index)
+            continue
+        walk.pin(x, axis, reason)
+        words = [f"i{k}" for k in range(len(x.axes))]
+        x = walk.einsum([x], [words], [w if k != axis else "new" for k, w in enumerate(words)], {"new": count}, reason)
+    return x
+
+
+@register_rule("split")
+def _split(walk: Walk, eqn, x: View) -> list[View]:
+    axis, at, out = eqn.params["axis"], 0, []
+    for size in eqn.params["sizes"]:
+        out.append(take_range(walk, x, axis, at, at + size, ("cut across units", eqn)))
+        at += size
+    return out
+
+
+@register_rule("concatenate")
+def _concatenate(walk: Walk, eqn, *views: View) -> View:
+    return join(walk, views, eqn.params["dimension"], ("joined with axes that do not fit", eqn))
+
+
+def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
+    """Concatenate along an axis: a new array on the sum of the operands' axes."""
+    for v in views:
+        walk.spend(v, reason)
+    views = [v for v in views if v.shape()[axis]]
+    if len(views) == 1:
+        return views[0]
+    if all(not any(isinstance(i, Factor) for i in v.axes[axis]) for v in views) and not any(v.factors() for v in views):
+        # all constant along it, with values that may differ: segments are uniform, their order is not
+        pass
+    solid = [_solid(walk, v, axis) for v in views]
+    ports = [product([i.port for i in v.axes[axis]]) if v.axes[axis] else product([]) for v in solid]
+    sizes = [v.shape()[axis] for v in solid]
+    from .ports import Port
+
+    ports = [p if n > 1 else Port(1) for p, n in zip(ports, sizes, strict=True)]
+    struct = Struct()
+    walk.structs.append(struct)
+    whole = Factor(concatenation(ports), struct)
+    struct.roots.append(whole)
+    rank = len(views[0].axes)
+    keys = list(dict.fromkeys(k for v in solid for k in v.hidden))
+    places: list = [k for k in range(rank) if k != axis] + keys
+    made: dict = {}
+    for place in places:
+        items = next(
+            (i for v in solid if _has_factor(i := _axis(v, place))), None
+        )
+        if items is None:
+            made[place] = next(_axis(v, place) for v in solid if _axis(v, place) is not None)
+            continue
+        if not all(isinstance(i, Factor) for i in items):
+            items = (Factor(product([_port(i) for i in items]), struct),)
+        fs = []
+        for i in items:
+            f = Factor(i.port, struct)
+            struct.roots.append(f)
+            fs.append(f)
+        made[place] = tuple(fs)
+    offset = 0
+    pinned: list = []
+    for v, n in zip(solid, sizes, strict=True):
+        variables = []
+        if n > 1:
+            variables.append(Variable(n, (Entry(0, tuple(v.axes[axis])), Entry(1, (whole,), offset))))  # type: ignore[arg-type]
+        else:
+            variables.append(Variable(1, (Entry(1, (whole,), offset),)))
+        for place in places:
+            variables += _tie(walk, _axis(v, place), made[place], pinned)
+        walk.links.append(Link(2, tuple(variables)))
+        offset += n
+    for items in pinned:
+        walk.pin_items(items, reason)
+    return View(
+        [(whole,) if k == axis else made[k] for k in range(rank)], {k: made[k] for k in keys}
+    )
+
+
+def _port(item):
+    from .ports import Port
+
+    return Port(item) if isinstance(item, int) else item.port
+
+
+def _axis(v: View, place) -> Items | None:
+    return v.axes[place] if isinstance(place, int) else v.hidden.get(place)
+
+
+def _has_factor(items: Items | None) -> bool:
+    return items is not None and any(isinstance(i, Factor) for i in items)
+
+
+def _tie(walk: Walk, ours: Items | None, whole: Items, pinned: list) -> list[Variable]:
+    """Variables that tie one operand's axis to the joint array's."""
+    from .values import align
+
+    if ours is None or not _has_factor(ours):
+        return [Variable(f.size, (Entry(1, (f,)),)) for f in whole if isinstance(f, Factor)]
+    slots = align([ours, whole])
+    if slots is None:
+        pinned += [ours, whole]
+        return [Variable(f.size, (Entry(0, (f,)),)) for f in ours if isinstance(f, Factor)] + [
+            Variable(f.size, (Entry(1, (f,)),)) for f in whole if isinstance(f, Factor)
+        ]
+    out = []
+    for a, b in slots:
+        entries = tuple(Entry(r, (i,)) for r, i in enumerate((a, b)) if isinstance(i, Factor))
+        if entries:
+            out.append(Variable(size_of(entries[0].items[0]), entries))
+    return out
+
+
+def _solid(walk: Walk, v: View, axis: int) -> View:
+    """The same value, without wild stretches on one axis."""
+    if all(isinstance(i, Factor) for i in v.axes[axis]):
+        return v
+    fill = walk.array([size_of(i) for i in v.axes[axis]])
+    words = [[f"i{k}.{j}" for j in range(len(a))] for k, a in enumerate(v.axes)]
+    flat = View([(i,) for a in v.axes for i in a], v.hidden)
+    names = [w for ws in words for w in ws]
+    wide = walk.einsum([flat, fill], [names, words[axis]], names)
+    axes, at = [], 0
+    for a in v.axes:
+        axes.append(tuple(i for part in wide.axes[at : at + len(a)] for i in part))
+        at += len(a)
+    return View(axes, wide.hidden)
+
+
+@register_rule("pad")
+def _pad(walk: Walk, eqn, x: View, value: View) -> View:
+    reason = ("padded", eqn)
+    for axis, (low, high, inside) in enumerate(eqn.params["padding_config"]):
+        n = x.shape()[axis]
+        if inside and n > 1:
+            walk.pin(x, axis, reason)
+            words = [f"i{k}" for k in range(len(x.axes))]
+            size = n + (n - 1) * inside + max(low, 0) + max(high, 0)
+            x = walk.einsum([x], [words], [w if k != axis else "new" for k, w in enumerate(words)], {"new": size}, reason)
+            low, high = min(low, 0), min(high, 0)
+        if low < 0 or high < 0:
+            m = x.shape()[axis]
+            x = take_range(walk, x, axis, max(-low, 0), m - max(-high, 0), reason)
+        low, high = max(low, 0), max(high, 0)
+        if low or high:
+            x = _pad_axis(walk, x, axis, low, high, reason)
+    return x
+
+
+def _pad_axis(walk: Walk, x: View, axis: int, low: int, high: int, reason) -> View:
+    if walk.is_pinned(x.axes[axis]):
+        words = [f"i{k}" for k in range(len(x.axes))]
+        size = x.shape()[axis] + low + high
+        return walk.einsum([x], [words], [w if k != axis else "new" for k, w in enumerate(words)], {"new": size}, reason)
+    shape = x.shape()
+    blank = [View([((n,) if n > 1 else ()) if k != axis else (m,) for k, n in enumerate(shape)]) for m in (low, high)]
+    return join(walk, [v for v, m in zip((blank[0], x, blank[1]), (low, 1, high), strict=True) if m], axis, reason)
+
+
+@register_rule("rev")
+def _rev(walk: Walk, eqn, x: View) -> View:
+    for axis in eqn.params["dimensions"]:
+        walk.pin(x, axis, ("reversed", eqn))
+    return x.but(x.axes)
+
+
+@register_rule("tile")
+def _tile(walk: Walk, eqn, x: View) -> View:
+    reps = eqn.params["reps"]
+    return x.but([((r,) if r > 1 else ()) + tuple(a) for r, a in zip(reps, x.axes, strict=True)])

@@ -1,0 +1,442 @@
+"""``Spec``: what may be done to a tree of weights without changing the function they compute.
+
+A ``Spec`` is static, frozen and hashable and stands beside ``params``; it holds no arrays and passes
+through ``jit``, ``vmap``, ``scan`` and module fields untouched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import lgamma, prod
+from typing import Any
+
+import jax
+
+from .._compat import key_path_str
+from . import elements
+from .axes import Axis, Fixed, Unit, atoms, format_axes, parse_axes
+from .layout import Block, blocks_of, decompose, recompose
+
+KINDS = ("permutation",)
+
+
+@dataclass(frozen=True)
+class Units:
+    """A set of ``size`` exchangeable coordinates.
+
+    ``over`` names the axes (other units, or named fixed axes that start with ``_``) for each index of
+    which there is an independent copy. ``parts`` are the sizes of the factors, for units whose index
+    is a row-major product stored in pieces.
+    """
+
+    name: str
+    size: int
+    over: tuple[str, ...] = ()
+    parts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """Path, shape and axis trees of one array."""
+
+    path: str
+    shape: tuple[int, ...]
+    trees: tuple[Axis, ...]
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """Why an axis of a leaf is fixed, with the source line where that was decided."""
+
+    path: str
+    axis: int
+    size: int
+    reason: str
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True, repr=False)
+class Spec:
+    """The symmetry annotation of a tree of weights; see :func:`infer` and :func:`parse`.
+
+    Attributes:
+        leaves: one :class:`Leaf` per array, in flattening order.
+        units: the permutation groups, as :class:`Units`.
+        generators: what else leaves the function unchanged (none yet beyond permutations).
+        inputs, outputs: how ``x`` and ``f(x)`` move, where asked for (``free_inputs``/``free_outputs``).
+        pinned: the fixed axes and why; not part of equality.
+    """
+
+    leaves: tuple[Leaf, ...]
+    units: tuple[Units, ...]
+    generators: tuple[Any, ...] = ()
+    inputs: tuple[Leaf, ...] | None = None
+    outputs: tuple[Leaf, ...] | None = None
+    pinned: tuple[Pinned, ...] = field(default=(), compare=False)
+    treedef: Any = field(default=None, compare=False)
+
+    # ------------------------------------------------------------------ reading
+    @cached_property
+    def _units(self) -> dict[str, Units]:
+        return {u.name: u for u in self.units}
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.leaves, self.units, self.generators, self.inputs, self.outputs))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _fixed_sizes(self) -> dict[str, int]:
+        every = (self.leaves, self.inputs or (), self.outputs or ())
+        return {
+            a.name: a.size
+            for group in every for leaf in group for t in leaf.trees for a in atoms(t)
+            if isinstance(a, Fixed) and a.name
+        }
+
+    def over(self, name: str) -> tuple[str, ...]:
+        """The names that the units ``name`` are nested over."""
+        return self._units[name].over
+
+    def parts(self, name: str) -> tuple[int, ...]:
+        """The sizes of the factors of the units ``name``; empty if they are not a product."""
+        return self._units[name].parts
+
+    def size_of(self, name: str) -> int:
+        """The size of a set of units, or of a named fixed axis."""
+        return self._units[name].size if name in self._units else self._fixed_sizes[name]
+
+    @cached_property
+    def _overs(self) -> dict[str, tuple[str, ...]]:
+        return {u.name: u.over for u in self.units if u.over}
+
+    @cached_property
+    def axes(self) -> dict[str, str]:
+        """``{leaf path: annotation}``."""
+        return {leaf.path: format_axes(leaf.trees, self._overs) for leaf in self.leaves}
+
+    @cached_property
+    def layout(self) -> tuple[Block, ...]:
+        """The blocks of all leaves, in order."""
+        return tuple(b for leaf in self.leaves for b in blocks_of(leaf.path, leaf.trees))
+
+    def log_order(self) -> float:
+        """Natural logarithm of the number of permutations in the group.
+
+        >>> import jax.numpy as jnp, math
+        >>> spec = parse({"w": jnp.zeros((3, 4))}, {"w": "_ h"})
+        >>> round(math.exp(spec.log_order()))
+        24
+        """
+        return sum(prod(self.size_of(o) for o in u.over) * lgamma(u.size + 1) for u in self.units)
+
+    # ------------------------------------------------------------------ checking a tree against the spec
+    def flatten(self, params: Any) -> list[jax.Array]:
+        """The leaves of ``params`` in the spec's order.
+
+        Raises:
+            ValueError: if paths or shapes differ from the spec's, naming the first that does.
+        """
+        flat = [(key_path_str(p), x) for p, x in jax.tree_util.tree_flatten_with_path(params)[0]]
+        return _matched(self.leaves, flat, "params")
+
+    # ------------------------------------------------------------------ the group
+    def sample(self, key: jax.Array, kinds: Sequence[str] | None = None) -> dict[str, jax.Array]:
+        """A uniformly random element of the group (of the subgroup of the given ``kinds``)."""
+        for kind in kinds or ():
+            if kind not in KINDS:
+                raise ValueError(f"unknown kind {kind!r}; known: {KINDS}")
+        return elements.sample(self, key)
+
+    def identity(self) -> dict[str, jax.Array]:
+        """The element that moves nothing."""
+        return elements.identity(self)
+
+    def compose(self, g2, g1) -> dict[str, jax.Array]:
+        """The element that acts as ``g1`` and then ``g2``."""
+        return elements.compose(self, self._checked(g2), self._checked(g1))
+
+    def inverse(self, g) -> dict[str, jax.Array]:
+        """The element that undoes ``g``."""
+        return elements.inverse(self, self._checked(g))
+
+    def act(self, g, params: Any) -> Any:
+        """The weights moved by ``g``: another tree that computes the same function.
+
+        Units that ``g`` leaves out stay where they are.
+
+        Raises:
+            ValueError: if ``params`` does not match the spec, or ``g`` names what it does not know.
+        """
+        g = self._checked(g)
+        leaves = self.flatten(params)
+        treedef = jax.tree_util.tree_structure(params)
+        moved = [elements.act_on_leaf(self, g, leaf.trees, x) for leaf, x in zip(self.leaves, leaves)]
+        return jax.tree_util.tree_unflatten(treedef, moved)
+
+    def act_inputs(self, g, inputs: tuple) -> tuple:
+        """The inputs moved by ``g`` (a spec inferred with ``free_inputs``; else unchanged)."""
+        return inputs if self.inputs is None else self._act_on(g, self.inputs, inputs, "inputs")
+
+    def act_outputs(self, g, outputs: Any) -> Any:
+        """The outputs moved by ``g`` (a spec inferred with ``free_outputs``; else unchanged)."""
+        return outputs if self.outputs is None else self._act_on(g, self.outputs, outputs, "outputs")
+
+    def _act_on(self, g, leaves: tuple[Leaf, ...], tree: Any, what: str) -> Any:
+        g = self._checked(g)
+        flat, treedef = jax.tree_util.tree_flatten_with_path(tree)
+        arrays = _matched(leaves, [(key_path_str(p), x) for p, x in flat], what)
+        moved = [elements.act_on_leaf(self, g, leaf.trees, x) for leaf, x in zip(leaves, arrays)]
+        return jax.tree_util.tree_unflatten(treedef, moved)
+
+    def _checked(self, g) -> dict[str, jax.Array]:
+        for name in g:
+            if name not in self._units:
+                raise ValueError(f"element has {name!r}, which is not among the units {tuple(self._units)}")
+        out = {}
+        for u in self.units:
+            shape = (*[self.size_of(o) for o in u.over], u.size)
+            if u.name not in g:
+                out[u.name] = jax.numpy.broadcast_to(jax.numpy.arange(u.size), shape)
+                continue
+            if tuple(g[u.name].shape) != shape:
+                raise ValueError(f"element[{u.name!r}] has shape {tuple(g[u.name].shape)}; expected {shape}")
+            out[u.name] = g[u.name]
+        return out
+
+    # ------------------------------------------------------------------ blocks
+    def blocks(self, params: Any) -> dict[str, jax.Array]:
+        """``{block name: array}``: every axis exactly one set of units, or fixed. See ``layout``."""
+        arrays = []
+        for leaf, x in zip(self.leaves, self.flatten(params)):
+            arrays += decompose(x, leaf.trees)
+        return {b.name: x for b, x in zip(self.layout, arrays, strict=True)}
+
+    def unblocks(self, blocks: Mapping[str, jax.Array], like: Any = None) -> Any:
+        """The exact inverse of :meth:`blocks`.
+
+        Args:
+            blocks: as :meth:`blocks` gives them.
+            like: any tree of the structure to give back; by default that of the ``params`` the spec
+                was made from. A spec read from JSON knows only dicts, lists and tuples.
+
+        Raises:
+            ValueError: for missing or unknown blocks, wrong shapes, or an unknown structure.
+        """
+        names = [b.name for b in self.layout]
+        if set(names) != set(blocks):
+            raise ValueError(
+                f"blocks do not match the spec: missing {sorted(set(names) - set(blocks))}, "
+                f"unknown {sorted(set(blocks) - set(names))}"
+            )
+        for b in self.layout:
+            if tuple(blocks[b.name].shape) != b.shape:
+                raise ValueError(f"block {b.name!r} has shape {tuple(blocks[b.name].shape)}; expected {b.shape}")
+        arrays, at = [], 0
+        for leaf in self.leaves:
+            n = len(blocks_of(leaf.path, leaf.trees))
+            arrays.append(recompose([blocks[name] for name in names[at : at + n]], leaf.trees))
+            at += n
+        treedef = self.treedef if like is None else jax.tree_util.tree_structure(like)
+        if treedef is None:
+            raise ValueError("this spec does not know the structure of its tree: pass `like=params`")
+        return jax.tree_util.tree_unflatten(treedef, arrays)
+
+    # ------------------------------------------------------------------ text
+    def __repr__(self) -> str:
+        from .report import table
+
+        return table(self)
+
+    def to_json(self) -> str:
+        """The spec as JSON text; :meth:`from_json` reads it back."""
+
+        def leaves(group: tuple[Leaf, ...] | None):
+            if group is None:
+                return None
+            return [
+                {"path": x.path, "shape": list(x.shape), "axes": format_axes(x.trees, self._overs, sizes=True)}
+                for x in group
+            ]
+
+        return json.dumps(
+            {
+                "format": "wsljax.Spec/1",
+                "leaves": leaves(self.leaves),
+                "units": [
+                    {"name": u.name, "size": u.size, "over": list(u.over), "parts": list(u.parts)} for u in self.units
+                ],
+                "inputs": leaves(self.inputs),
+                "outputs": leaves(self.outputs),
+                "pinned": [[p.path, p.axis, p.size, p.reason] for p in self.pinned],
+                "structure": _structure(self.treedef),
+            },
+            indent=1,
+        )
+
+    @staticmethod
+    def from_json(text: str, like: Any = None) -> "Spec":
+        """The spec that :meth:`to_json` wrote.
+
+        Args:
+            text: JSON text.
+            like: a tree of the same structure, for trees other than dicts, lists and tuples.
+
+        Raises:
+            ValueError: if the text is not such a spec, or does not match ``like``.
+        """
+        try:
+            data = json.loads(text)
+            if data["format"] != "wsljax.Spec/1":
+                raise ValueError(f"unknown format {data['format']!r}")
+
+            def leaves(group):
+                if group is None:
+                    return None
+                return tuple(Leaf(x["path"], tuple(x["shape"]), parse_axes(x["axes"])) for x in group)
+
+            units = tuple(Units(u["name"], u["size"], tuple(u["over"]), tuple(u["parts"])) for u in data["units"])
+            pinned = tuple(Pinned(*row) for row in data["pinned"])
+            main = leaves(data["leaves"])
+            inputs, outputs, structure = leaves(data["inputs"]), leaves(data["outputs"]), data["structure"]
+        except (KeyError, TypeError, json.JSONDecodeError) as e:
+            raise ValueError(f"not a spec in JSON: {e!r}") from e
+        treedef = None
+        if structure is not None:
+            treedef = jax.tree_util.tree_structure(_rebuild(structure))
+        spec = Spec(main, units, (), inputs, outputs, pinned, treedef)
+        spec.validate()
+        if like is not None:
+            spec.flatten(like)
+            object.__setattr__(spec, "treedef", jax.tree_util.tree_structure(like))
+        return spec
+
+    def validate(self) -> None:
+        """Check that trees, shapes and units fit together.
+
+        Raises:
+            ValueError: naming the leaf, or the units, that do not fit.
+        """
+        for leaf in self.leaves + (self.inputs or ()) + (self.outputs or ()):
+            if tuple(t.size for t in leaf.trees) != leaf.shape:
+                raise ValueError(
+                    f"{leaf.path!r}: annotation has sizes {tuple(t.size for t in leaf.trees)}, the array {leaf.shape}"
+                )
+            for t in leaf.trees:
+                for a in atoms(t):
+                    if isinstance(a, Unit) and a.name not in self._units:
+                        raise ValueError(f"{leaf.path!r}: units {a.name!r} are not declared")
+            for block in blocks_of(leaf.path, leaf.trees):
+                for name, size in zip(block.axes, block.shape, strict=True):
+                    if name in self._units and self._units[name].size != size:
+                        raise ValueError(
+                            f"{leaf.path!r}: units {name!r} have size {self._units[name].size}, here {size}"
+                        )
+                    if name in self._units:
+                        for o in self._units[name].over:
+                            if block.axes.count(o) != 1:
+                                raise ValueError(
+                                    f"{leaf.path!r}: {name!r} is nested over {o!r}, which stands "
+                                    f"{block.axes.count(o)} times beside it (once is needed)"
+                                )
+        for u in self.units:
+            for o in u.over:
+                if o not in self._units and o not in self._fixed_sizes:
+                    raise ValueError(f"units {u.name!r} are nested over {o!r}, which no leaf has")
+                if o in self._units and not set(self._units[o].over) <= set(u.over):
+                    raise ValueError(
+                        f"units {u.name!r} are nested over {o!r} and so must also be over {self._units[o].over}"
+                    )
+
+
+def _matched(leaves: tuple[Leaf, ...], flat: list[tuple[str, Any]], what: str) -> list:
+    paths, known = [p for p, _ in flat], [leaf.path for leaf in leaves]
+    if paths != known:
+        missing, extra = [p for p in known if p not in paths], [p for p in paths if p not in known]
+        raise ValueError(
+            f"{what} do not match the spec: missing {missing[:5]}, unknown {extra[:5]} "
+            f"({len(paths)} leaves, the spec has {len(known)}); infer a spec for this tree"
+        )
+    for leaf, (path, x) in zip(leaves, flat, strict=True):
+        if tuple(getattr(x, "shape", ())) != leaf.shape:
+            hint = ""
+            if tuple(getattr(x, "shape", ()))[-len(leaf.shape):] == leaf.shape:
+                hint = "; for a stack of networks use jax.vmap"
+            raise ValueError(
+                f"{what}: {path!r} has shape {tuple(getattr(x, 'shape', ()))}, the spec has {leaf.shape}{hint}"
+            )
+    return [x for _, x in flat]
+
+
+def _structure(treedef: Any):
+    """A treedef of dicts, lists, tuples and None as JSON, else None."""
+    if treedef is None:
+        return None
+    node = treedef.node_data()
+    if node is None:
+        return "leaf" if treedef.num_leaves == 1 else "none"
+    kind, data = node
+    children = [_structure(c) for c in treedef.children()]
+    if any(c is None for c in children):
+        return None
+    if kind is dict and all(isinstance(k, str) for k in data):
+        return {"dict": list(data), "of": children}
+    if kind in (list, tuple):
+        return {kind.__name__: children}
+    return {"none": True} if kind is type(None) else None
+
+
+def _rebuild(structure):
+    if structure == "leaf":
+        return 0
+    if structure == "none" or "none" in structure:
+        return None
+    if "dict" in structure:
+        return dict(zip(structure["dict"], map(_rebuild, structure["of"]), strict=True))
+    if "list" in structure:
+        return [_rebuild(c) for c in structure["list"]]
+    return tuple(_rebuild(c) for c in structure["tuple"])
+
+
+def parse(params: Any, annotations: Any) -> Spec:
+    """The spec that hand-written annotations describe.
+
+    Args:
+        params: any tree of arrays or ``ShapeDtypeStruct``s.
+        annotations: ``{path: text}``, or a tree of texts of the structure of ``params``.
+
+    Returns:
+        A :class:`Spec` with the units in order of first appearance.
+
+    Raises:
+        ValueError: for an unknown path, a rank or size that does not fit, or a size that neither
+            shapes nor ``=n`` in the text tell; each names the path.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> params = {"w0": jnp.zeros((2, 16)), "w1": jnp.zeros((16, 1))}
+        >>> parse(params, {"w0": "_ h", "w1": "h _"}).units
+        (Units(name='h', size=16, over=(), parts=()),)
+    """
+    from .resolve import resolve
+
+    flat, treedef = jax.tree_util.tree_flatten_with_path(params)
+    shapes = {key_path_str(p): tuple(x.shape) for p, x in flat}
+    texts = annotations
+    if not isinstance(annotations, Mapping) or set(annotations) != set(shapes):
+        tree = jax.tree_util.tree_flatten_with_path(annotations, is_leaf=lambda x: isinstance(x, str))[0]
+        texts = {key_path_str(p): x for p, x in tree}
+    if set(texts) != set(shapes):
+        raise ValueError(
+            f"annotations do not match params: missing {sorted(set(shapes) - set(texts))}, "
+            f"unknown {sorted(set(texts) - set(shapes))}"
+        )
+    leaves, units = resolve({p: (texts[p], shapes[p]) for p in shapes})
+    spec = Spec(tuple(Leaf(p, shapes[p], t) for p, t in leaves.items()), units, treedef=treedef)
+    spec.validate()
+    return spec

@@ -1,0 +1,384 @@
+"""The walk over a traced function: every equation becomes links between the axes of its arrays.
+
+A rule sees views and returns views. Most rules are one call of :meth:`Walk.einsum`, which says in
+index notation what an equation does; everything that is not so expressed is pinned with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .._compat import Literal, open_jaxpr, source_line, sub_jaxprs
+from .constants import fold, view_of_constant
+from .ports import Port
+from .values import Entry, Factor, Item, Items, Link, Struct, Variable, View, align, regroup, size_of
+
+Rule = Callable[..., "View | Sequence[View]"]
+RULES: dict[str, Rule] = {}
+KNOWS_COORDINATES: set[str] = set()
+"""Primitives whose rules know values that are coordinates (``View.index``); others spend them."""
+
+
+def register_rule(primitive: Any) -> Callable[[Rule], Rule]:
+    """Teach inference a primitive.
+
+    Args:
+        primitive: a ``jax.extend.core.Primitive``, or its name.
+
+    Returns:
+        A decorator for ``rule(walk, eqn, *views) -> view or views``. ``walk.einsum(views, in_labels,
+        out_labels)`` states an equation in index notation, ``walk.elementwise(views)`` a pointwise one,
+        ``walk.pin(view, axis, reason)`` fixes an axis, ``walk.fixed(shape, reason)`` makes a value of
+        which every axis is fixed.
+
+    Raises:
+        TypeError: if ``primitive`` is neither.
+
+    Example:
+        >>> @register_rule("my_scaled_dot")
+        ... def my_scaled_dot(walk, eqn, x, y):
+        ...     return walk.einsum([x, y], ["i k", "k j"], "i j")
+    """
+    name = primitive if isinstance(primitive, str) else getattr(primitive, "name", None)
+    if not isinstance(name, str):
+        raise TypeError(f"`register_rule` takes a primitive or its name, got {primitive!r}")
+
+    def register(rule: Rule) -> Rule:
+        RULES[name] = rule
+        return rule
+
+    return register
+
+
+class Walk:
+    """State of one walk: the links and pins found so far."""
+
+    def __init__(self, unroll: frozenset[Hashable] = frozenset()):
+        self.links: list[Link] = []
+        self.pins: list[tuple[Factor, Any]] = []
+        self.structs: list[Struct] = []
+        self.unroll = unroll
+        self.loops: list[tuple] = []
+        self.unknown: list[str] = []
+        self.barriers: list[tuple[Factor, int]] = []
+        self._keys: dict[Hashable, int] = {}
+        self._fresh = 0
+
+    # ------------------------------------------------------------------ making values
+    def struct(self, ports: Sequence[Port]) -> Struct:
+        """A new array with one factor per port."""
+        s = Struct()
+        s.roots = [Factor(p, s) for p in ports]
+        self.structs.append(s)
+        return s
+
+    def array(self, shape: Sequence[int]) -> View:
+        """A new array about which nothing is known yet: one factor per axis."""
+        s = self.struct([Port(n) for n in shape if n > 1])
+        it = iter(s.roots)
+        return View([(next(it),) if n > 1 else (() if n == 1 else (0,)) for n in shape])
+
+    def fixed(self, shape: Sequence[int], reason: Any) -> View:
+        """A new array of which every axis is fixed."""
+        view = self.array(shape)
+        self.pin_view(view, reason)
+        return view
+
+    def fresh(self) -> int:
+        """A number never given before."""
+        self._fresh += 1
+        return self._fresh
+
+    # ------------------------------------------------------------------ pins
+    def pin_items(self, items: Items, reason: Any) -> None:
+        """Fix every coordinate of these factors."""
+        for item in items:
+            if isinstance(item, Factor) and not item.pinned:
+                item.pinned = item.fixed = True
+                self.pins.append((item, reason))
+
+    def is_pinned(self, items: Items) -> bool:
+        """Whether an axis has been fixed by a rule already."""
+        return bool(items) and all(isinstance(i, int) or i.fixed for i in items)
+
+    def pin(self, view: View, axis: int, reason: Any) -> None:
+        """Fix one axis of a value."""
+        self.pin_items(view.axes[axis], reason)
+
+    def pin_view(self, view: View, reason: Any) -> None:
+        """Fix all axes of a value, those that it hides too, and those that its elements count."""
+        for items in (*view.axes, *view.hidden.values()):
+            self.pin_items(items, reason)
+        self.spend(view, reason)
+
+    def spend(self, view: View, reason: Any) -> None:
+        """Fix what a value's elements are coordinates of: they are about to be read as numbers."""
+        if view.index is not None:
+            self.pin_items(view.index.items, reason)
+
+    # ------------------------------------------------------------------ equations
+    def einsum(
+        self, views: Sequence[View], labels: Sequence[str | Sequence[str]], out: str | Sequence[str],
+        sizes: dict[str, int] | None = None, reason: Any = "an axis made anew",
+    ) -> View:
+        """An equation in index notation.
+
+        Args:
+            views: the operands.
+            labels: for each operand, one label per axis (a list, or text split at spaces).
+            out: the labels of the result. A label that no operand has is a new axis, fixed, of the
+                size given in ``sizes``.
+
+        Returns:
+            The result. Axes of one label are tied; those absent from ``out`` are summed, or anything
+            else that treats their coordinates alike. Axes that do not fit together are pinned.
+        """
+        words = [w.split() if isinstance(w, str) else list(w) for w in labels]
+        target = out.split() if isinstance(out, str) else list(out)
+        where: dict[Hashable, list[Items | None]] = {}
+        for r, (view, word) in enumerate(zip(views, words, strict=True)):
+            for label, items in zip(word, view.axes, strict=True):
+                entry = where.setdefault(label, [None] * len(views))
+                if entry[r] is not None:
+                    raise ValueError(f"label {label!r} stands twice in one operand")
+                entry[r] = items
+            for key, items in view.hidden.items():
+                where.setdefault(key, [None] * len(views))[r] = items
+        result = Struct()
+        hidden: dict[Hashable, Items] = {}
+        axes: dict[Hashable, Items] = {}
+        variables: list[Variable] = []
+        broken: list[Items] = []
+        for label, per_role in where.items():
+            slots = align(per_role)
+            kept = label in target or not isinstance(label, str)
+            if slots is None:
+                for r, items in enumerate(per_role):
+                    broken.append(items or ())
+                    variables += [Variable(f.size, (Entry(r, (f,)),)) for f in items or () if isinstance(f, Factor)]
+                if kept:
+                    n = next(prod(map(size_of, items)) for items in per_role if items is not None)
+                    axes[label] = self._anew(result, n, len(views), variables, broken)
+                continue
+            made: list[Item] = []
+            for slot in slots:
+                entries = [Entry(r, (f,)) for r, f in enumerate(slot) if f is not None and not isinstance(f, int)]
+                n = next(size_of(f) for f in slot if f is not None)
+                if n == 1:
+                    continue
+                if kept:
+                    if entries:
+                        f = Factor(entries[0].items[0].port, result, any(e.items[0].fixed for e in entries))
+                        result.roots.append(f)
+                        entries.append(Entry(len(views), (f,)))
+                        made.append(f)
+                    else:
+                        made.append(n)
+                if entries:
+                    variables.append(Variable(n, tuple(entries)))
+            axes[label] = tuple(made)
+        for label in axes:
+            if not isinstance(label, str):
+                hidden[label] = axes[label]
+        for label in target:
+            if label not in axes:
+                axes[label] = self._anew(result, (sizes or {})[label], len(views), variables, broken)
+        self.structs.append(result)
+        self.links.append(Link(len(views) + 1, tuple(variables)))
+        for items in broken:
+            self.pin_items(items, reason)
+        return View([axes[label] for label in target], hidden)
+
+    @staticmethod
+    def _anew(result: Struct, n: int, role: int, variables: list[Variable], broken: list[Items]) -> Items:
+        """A new axis of a result, to be pinned."""
+        if n <= 1:
+            return () if n == 1 else (0,)
+        f = Factor(Port(n), result)
+        result.roots.append(f)
+        broken.append((f,))
+        variables.append(Variable(n, (Entry(role, (f,)),)))
+        return (f,)
+
+    def elementwise(self, views: Sequence[View], reason: Any = "axes that do not fit") -> View:
+        """A pointwise function of values of one shape (scalars broadcast)."""
+        rank = max(len(v.axes) for v in views)
+        full = [v for v in views if len(v.axes) == rank]
+        loose = [v for v in views if len(v.axes) < rank and v.hidden]
+        first = full[0]
+        if not loose and all(v.axes == first.axes and v.hidden == first.hidden for v in full[1:]):
+            return first.but(first.axes)
+        words = [[f"i{k}" for k in range(rank)]] * len(full)
+        return self._pointwise(full + loose, [*words, *([[]] * len(loose))], words[0], reason)
+
+    def _pointwise(self, views: list[View], words: list[list[str]], out: list[str], reason: Any) -> View:
+        """As :meth:`einsum`, but a result that has the axes of one operand is that operand's array."""
+        per_axis = [[v.axes[k] if word else None for v, word in zip(views, words)] for k in range(len(out))]
+        keys = list(dict.fromkeys(key for v in views for key in v.hidden))
+        per_axis += [[v.hidden.get(key) for v in views] for key in keys]
+        aligned = [align(a) for a in per_axis]
+        if any(a is None for a in aligned):
+            return self.einsum(views, words, out, reason=reason)
+        slots = [s for a in aligned for s in a]  # type: ignore[union-attr]
+        busy = [s for s in slots if any(isinstance(i, Factor) for i in s)]
+        cover = next((r for r in range(len(views)) if all(isinstance(s[r], Factor) for s in busy)), None)
+        if cover is None:
+            return self.einsum(views, words, out, reason=reason)
+        roles: list[int] = []
+        seen: set[tuple[int, ...]] = set()
+        for r in range(len(views)):
+            mark = tuple(id(s[r]) if isinstance(s[r], Factor) else 0 for s in busy)
+            if any(mark) and mark not in seen:
+                seen.add(mark)
+                roles.append(r)
+        if len(roles) > 1:
+            variables = tuple(
+                Variable(size_of(s[cover]), tuple(Entry(i, (s[r],)) for i, r in enumerate(roles) if isinstance(s[r], Factor)))
+                for s in busy
+            )
+            self.links.append(Link(len(roles), variables))
+        made = [tuple(next((i for i in (s[cover], *s) if i is not None), 1) for s in a) for a in aligned]  # type: ignore[union-attr]
+        made = [tuple(i for i in items if i != 1) for items in made]
+        return View(made[: len(out)], dict(zip(keys, made[len(out) :], strict=True)))
+
+    def reshape(self, view: View, shape: Sequence[int], reason: Any = "a reshape across units") -> View:
+        """Row-major reshape; runs of axes whose factors would break are pinned."""
+        old, new = view.shape(), tuple(shape)
+        if 0 in new:
+            return View([(0,) if n == 0 else ((n,) if n > 1 else ()) for n in new])
+        runs, i, j = [], 0, 0
+        while i < len(old) or j < len(new):
+            i0, j0, a, b = i, j, 1, 1
+            if i < len(old):
+                a, i = old[i], i + 1
+            if j < len(new):
+                b, j = new[j], j + 1
+            while a != b:
+                if a < b:
+                    a, i = a * old[i], i + 1
+                else:
+                    b, j = b * new[j], j + 1
+            runs.append((i0, i, j0, j))
+        axes: list[Items] = []
+        failed: list[tuple[int, int]] = []
+        for i0, i1, j0, j1 in runs:
+            items = tuple(item for k in range(i0, i1) for item in view.axes[k])
+            got = regroup(items, new[j0:j1])
+            if got is None:
+                self.pin_items(items, reason)
+                failed.append((j0, j1))
+                got = [()] * (j1 - j0)
+            axes += got
+        if not failed:
+            return view.but(axes)
+        lost = {k for a, b in failed for k in range(a, b)}
+        kept = [k for k in range(len(new)) if k not in lost]
+        words = [f"n{k}" for k in range(len(new))]
+        source = View([axes[k] for k in kept], view.hidden)
+        return self.einsum([source], [[words[k] for k in kept]], words, {words[k]: new[k] for k in lost}, reason)
+
+    # ------------------------------------------------------------------ walking
+    def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[View]) -> list[View]:
+        """Walk a jaxpr; ``consts`` are its constants' values or views, ``args`` its operands' views."""
+        env: dict[Any, View] = {}
+        for var, value in zip(jaxpr.constvars, consts, strict=True):
+            env[var] = value if isinstance(value, View) else view_of_constant(self, value)
+        for var, view in zip(jaxpr.invars, args, strict=True):
+            env[var] = view
+
+        def read(atom: Any) -> View:
+            if not isinstance(atom, Literal):
+                return env[atom]
+            if np.ndim(atom.val) == 0:
+                return View((), const=np.asarray(atom.val) if isinstance(atom.val, (int, np.generic)) else None)
+            return view_of_constant(self, atom.val)
+
+        eqns = jaxpr.eqns
+        live = _live(jaxpr)
+        for eqn, needed in zip(eqns, live, strict=True):
+            if not needed:
+                continue
+            views = [read(a) for a in eqn.invars]
+            for var, view in zip(eqn.outvars, self.apply(eqn, views), strict=True):
+                env[var] = view
+        return [read(a) for a in jaxpr.outvars]
+
+    def apply(self, eqn: Any, views: list[View]) -> list[View]:
+        """The views of an equation's results."""
+        folded = fold(eqn, views)
+        if folded is not None:
+            return [folded]
+        name = eqn.primitive.name
+        rule = RULES.get(name)
+        if rule is None:
+            inner = sub_jaxprs(eqn)
+            if len(inner) == 1:
+                jaxpr, consts = open_jaxpr(inner[0][1])
+                if _same_avals(jaxpr.invars, eqn.invars) and _same_avals(jaxpr.outvars, eqn.outvars):
+                    return self.run(jaxpr, consts, views)
+            rule = _unknown
+        if name not in KNOWS_COORDINATES:
+            for view in views:
+                self.spend(view, ("coordinates are read as numbers", eqn))
+        out = rule(self, eqn, *views)
+        outs = [out] if isinstance(out, View) else list(out)
+        for view, var in zip(outs, eqn.outvars, strict=True):
+            if view.shape() != tuple(var.aval.shape):
+                raise AssertionError(f"rule for {name} gave shape {view.shape()}, jax {var.aval.shape}")
+        if len(outs) == 1 and not outs[0].axes and outs[0].key is None:
+            outs[0].key = self._value_key(eqn, views)
+        return outs
+
+    def _value_key(self, eqn: Any, views: list[View]) -> Hashable:
+        """Equal for integer scalars computed alike from equal scalars, so that equal indices are known."""
+        if not np.issubdtype(eqn.outvars[0].aval.dtype, np.integer) and eqn.outvars[0].aval.dtype != np.bool_:
+            return None
+        parts = []
+        for v in views:
+            if v.const is not None and np.ndim(v.const) == 0:
+                parts.append(("const", v.const.item()))
+            elif v.key is None:
+                return self.fresh()
+            else:
+                parts.append(v.key)
+        mark = (eqn.primitive.name, str(sorted(eqn.params.items(), key=lambda kv: kv[0])), tuple(parts))
+        return self._keys.setdefault(mark, self.fresh())
+
+
+def _same_avals(inner: Sequence[Any], outer: Sequence[Any]) -> bool:
+    return len(inner) == len(outer) and all(
+        tuple(a.aval.shape) == tuple(b.aval.shape) for a, b in zip(inner, outer, strict=True)
+    )
+
+
+def _live(jaxpr: Any) -> list[bool]:
+    """Which equations the outputs need."""
+    needed = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
+    live = []
+    for eqn in reversed(jaxpr.eqns):
+        on = any(v in needed for v in eqn.outvars)
+        if on:
+            needed.update(v for v in eqn.invars if not isinstance(v, Literal))
+        live.append(on)
+    return live[::-1]
+
+
+def _unknown(walk: Walk, eqn: Any, *views: View) -> list[View]:
+    """A primitive without a rule: all it touches is pinned, and said so."""
+    reason = ("no rule for this primitive", eqn)
+    walk.unknown.append(f"{eqn.primitive.name} at {source_line(eqn)}")
+    for view in views:
+        walk.pin_view(view, reason)
+    return [walk.fixed(v.aval.shape, reason) for v in eqn.outvars]
+
+
+def describe(reason: Any) -> str:
+    """A pin's reason as text, with the source line."""
+    if isinstance(reason, str):
+        return reason
+    text, eqn = reason
+    return f"{text}: {eqn.primitive.name} at {source_line(eqn)}"
