@@ -56,7 +56,9 @@ def case(name: str, group: Iterable[tuple[int, int]], **kw: Any) -> Callable[[Bu
     """
     pairs = tuple((int(size), int(copies)) for size, copies in group)
     if any(size < 1 or copies < 1 for size, copies in pairs):
-        raise ValueError(f"case `{name}`: sizes and copies in `group` must be positive, got {pairs}")
+        raise ValueError(
+            f"case `{name}`: sizes and copies in `group` must be positive, got {pairs}"
+        )
 
     def register(build: Build) -> Build:
         if name in CASES:
