@@ -1,7 +1,10 @@
 """`wsljax._compat` on whichever jax is installed, against what the traced code plainly says."""
 
 import math
+import re
 import textwrap
+import types
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -248,6 +251,46 @@ def test_source_line_names_file_line_and_function(tmp_path):
     sin, mul = jax.make_jaxpr(scope["layer"])(X).eqns
     assert _compat.source_line(sin) == f"{file}:4 (layer)"
     assert _compat.source_line(mul) == f"{file}:5 (layer)"
+
+
+def test_source_line_is_in_the_code_of_the_user_not_inside_a_package(tmp_path, monkeypatch):
+    from flax import linen as nn
+
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "net.py"
+    file.write_text("def apply(layer, params, x):\n    return layer.apply(params, x)\n")
+    scope = {}
+    exec(compile(file.read_text(), str(file), "exec"), scope)
+    layer = nn.Dense(2)
+    params = layer.init(jax.random.key(0), X)
+    (eqn,) = _eqns(lambda p, x: scope["apply"](layer, p, x), params, X, name="dot_general")
+    assert _compat.source_line(eqn) == "net.py:2 (apply)"
+
+
+def test_source_line_falls_back_to_the_package(tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "some_package.py"
+    package.parent.mkdir()
+    package.write_text("import jax\neqn = jax.make_jaxpr(lambda x: x + 1)(1.0).eqns[0]\n")
+    scope = {}
+    exec(compile(package.read_text(), str(package), "exec"), scope)
+    monkeypatch.setattr(_compat, "_INSTALLED", re.compile(""))  # every file is in a package
+    assert _compat.source_line(scope["eqn"]) == f"{package}:2 (<lambda>)"
+
+
+def test_source_line_is_never_where_inference_was_asked_for():
+    """A model all of whose code is in a package: the line is in there, not in this test."""
+    from flax import linen as nn
+
+    def infer(fn, *args):
+        return jax.make_jaxpr(fn)(*args)
+
+    inside = str(Path(_compat.__file__).parent / "symmetry" / "infer.py")
+    infer = types.FunctionType(infer.__code__.replace(co_filename=inside), globals())
+    layer = nn.Dense(2)
+    params = layer.init(jax.random.key(0), X)
+    jaxpr, _ = _compat.open_jaxpr(infer(layer.apply, params, X))
+    lines = {_compat.source_line(eqn) for eqn in jaxpr.eqns}
+    assert lines and all("flax" in line for line in lines), lines
 
 
 def test_source_line_without_a_source():

@@ -11,6 +11,8 @@ The rest of wsljax imports these helpers and never touches `jax._src`.
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -168,17 +170,32 @@ def _same_length(eqn: Any, outer: Sequence[Any], inner: Sequence[Any]) -> None:
 def source_line(eqn: Any) -> str:
     """Where the user wrote an equation: `"file.py:12 (function)"`, or `"unknown source"`.
 
+    That is the innermost line outside of installed packages: the call of a flax layer, not the
+    inside of flax. Where every line is in a package, it is the innermost outside of jax. Files
+    below the working directory are given relative to it.
+
     Example:
         >>> import jax
         >>> source_line(jax.make_jaxpr(lambda x: x + 1)(1.0).eqns[0])
         '<doctest ...>:1 (<lambda>)'
     """
-    source_info = getattr(eqn, "source_info", None)
-    traceback = getattr(source_info, "traceback", None)
-    frame = _source_info_util.user_frame(traceback) if traceback is not None else None
-    if frame is None:
+    traceback = getattr(getattr(eqn, "source_info", None), "traceback", None)
+    innermost = None
+    for frame in _source_info_util.user_frames(traceback):
+        if frame.file_name.startswith(_SYMMETRY):
+            break  # here the trace began; what lies further out only asked for it
+        innermost = innermost or frame
+        if not _INSTALLED.search(frame.file_name):
+            innermost = frame
+            break
+    if innermost is None:
         return "unknown source"
-    return f"{frame.file_name}:{frame.start_line} ({frame.function_name})"
+    file = innermost.file_name.removeprefix(os.getcwd() + os.sep)
+    return f"{file}:{innermost.start_line} ({innermost.function_name})"
+
+
+_SYMMETRY = os.path.join(os.path.dirname(__file__), "symmetry") + os.sep
+_INSTALLED = re.compile(r"[\\/](site|dist)-packages[\\/]")
 
 
 # -- values and settings ---------------------------------------------------------------------------
