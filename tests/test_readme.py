@@ -1,30 +1,45 @@
 """The README runs as written."""
 
+import contextlib
+import doctest
+import io
 import re
 import subprocess
 import tomllib
 from pathlib import Path
 
-import pytest
+import jax
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+FLAGS = re.MULTILINE | re.DOTALL
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.M | re.S)
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, FLAGS)
 
 
-def test_the_tour_runs_and_prints_what_it_says(capsys):
-    """All python blocks in order in one namespace; a `# …` comment after a print is its output."""
-    tour = blocks("python")
-    assert tour, "the README has no python block"
+def test_the_tour_runs_and_prints_what_it_says():
+    """All python blocks in order in one namespace, as a user would run them, in float32.
+
+    Behind a print a comment is its output; a text block that follows is all the output, with
+    `...` for what is left out.
+    """
+    blocks = re.findall(r"^```python\n(.*?)^```$(?:\s*^```text\n(.*?)^```$)?", README, FLAGS)
+    assert blocks, "the README has no python block"
     scope: dict = {"__name__": "readme"}
-    for block in tour:
-        exec(compile(block, str(ROOT / "README.md"), "exec"), scope)
-        printed = capsys.readouterr().out
-        for claim in re.findall(r"^print\(.*?\)  # (.*)$", block, flags=re.M):
-            assert claim in printed, f"the README promises {claim!r}; printed was:\n{printed}"
+    for source, shown in blocks:
+        printed = io.StringIO()
+        with jax.enable_x64(False), contextlib.redirect_stdout(printed):
+            exec(compile(source, str(ROOT / "README.md"), "exec"), scope)
+        lines = printed.getvalue()
+        claims = re.findall(r"^print\(.*\)  # (.*)$", source, flags=re.M)
+        if claims:
+            assert lines.splitlines() == claims, source
+        if shown:
+            same = doctest.OutputChecker().check_output
+            options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+            assert same(shown, lines, options), f"printed was:\n{lines}"
 
 
 def test_the_commands_name_extras_and_modules_that_exist():
@@ -39,9 +54,12 @@ def test_the_commands_name_extras_and_modules_that_exist():
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
 
 
-@pytest.mark.parametrize("folder", re.findall(r"^(\w+)/", "\n".join(blocks("text")), flags=re.M))
-def test_the_map_shows_folders_that_exist(folder):
-    assert (ROOT / folder).is_dir()
+def test_the_map_shows_every_room_and_nothing_else():
+    (text,) = [block for block in blocks("text") if block.startswith("wsljax/")]
+    listed = set(re.findall(r"^  (\w+)/", text, re.M))
+    assert listed == {path.parent.name for path in (ROOT / "wsljax").glob("*/__init__.py")}
+    for folder in re.findall(r"^(\w+)/", text, re.M):
+        assert (ROOT / folder).is_dir(), folder
 
 
 def test_links_lead_somewhere():
