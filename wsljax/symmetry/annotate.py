@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from .axes import Alt, Axis, Fixed, Prod, Sum, Unit
+from .axes import Alt, Axis, Fixed, Prod, Sum, Unit, default_seats
 from .cells import Array, Cells
 from .merge import fuse_factors, merge_segments
 from .nest import parents
@@ -120,13 +120,9 @@ class Annotator:
             for cell in s.array.cells.values() for nodes in cell for n in nodes
         }
         free = {c for c in visible if c not in cells.reasons}
-        found = parents(cells, free)
-        self.over: dict[int, set[int]] = {}
-        for c in free:
-            key = self.key(c)
-            above = {self.key(b) for b in found.get(c, ()) if b not in chained and self.key(b) != key}
-            self.over[key] = self.over[key] & above if key in self.over else above
-        self._close()
+        self.over: dict[int, list[tuple[int, int]]] = {}
+        self.seats: dict[tuple[int, int, int], dict[int, int]] = {}
+        self._nest(parents(cells, free), free, chained, every)
         self.names: dict[int, str] = {}
         self.sizes: dict[int, int] = {}
         self.fixed_used: set[int] = set()
@@ -151,19 +147,67 @@ class Annotator:
                         if self.cells.root(n) not in touched:
                             self.cells.reasons.setdefault(self.cells.root(n), "not read by the function")
 
-    def _close(self) -> None:
-        """Parents' own parents must be parents too; else the nesting is given up."""
+    def _nest(self, found, free: set[int], chained: set[int], every: Sequence[Shown]) -> None:
+        """Which sets of units are nested over which (``(class, how many of that class before it)``)."""
+        order = self._ordinals(every)
+        per_key: dict[int, list[dict[tuple[int, int], dict[int, int]]]] = {}
+        for c in sorted(free):
+            mine: dict[tuple[int, int], dict[int, int]] = {}
+            count: dict[int, int] = {}
+            for b, seats in found.get(c, ()):
+                key = self.key(b)
+                if b in chained or key == self.key(c) or self.fused.get(b, b) != b:
+                    continue
+                if not all(order.get(n, 0) == order.get(m, 0) for n, m in self._alike(seats, every)):
+                    continue
+                mine[key, count.get(key, 0)] = seats
+                count[key] = count.get(key, 0) + 1
+            per_key.setdefault(self.key(c), []).append(mine)
+        for key, tables in per_key.items():
+            common = [k for k in tables[0] if all(k in t for t in tables)]
+            self.over[key] = sorted(common)
+            for k in common:
+                self.seats[(key, *k)] = {n: order.get(m, 0) for t in tables for n, m in t[k].items()}
         again = True
-        while again:
+        while again:  # parents' own parents must be parents too, else the nesting is given up
             again = False
-            for key, above in self.over.items():
-                for b in sorted(above):
-                    if not self.over.get(b, set()) <= above:
-                        above.discard(b)
+            for above in self.over.values():
+                for b in list(above):
+                    if not set(self.over.get(b[0], ())) <= set(above):
+                        above.remove(b)
                         again = True
 
+    def _ordinals(self, every: Sequence[Shown]) -> dict[int, int]:
+        """For nodes of shown arrays: how many of the same class stand before them in their block."""
+        order: dict[int, int] = {}
+        for s in every:
+            if s.array is None:
+                continue
+            places = [k for items in s.axes for kind, k in items if kind == "leaf"]
+            places += [k for k in range(len(s.array.factors)) if k not in places]
+            for cell in s.array.cells.values():
+                count: dict[int, int] = {}
+                for k in places:
+                    for n in cell[k]:
+                        root = self.cells.root(n)
+                        order[n] = count.get(root, 0)
+                        count[root] = order[n] + 1
+        return order
+
+    def _alike(self, seats: dict[int, int], every: Sequence[Shown]):
+        """Pairs of parents whose ordinals must agree: of one leaf factor, in cells of one class."""
+        for s in every:
+            if s.array is None or not s.array.cut:
+                continue
+            for k in range(len(s.array.factors)):
+                first: dict[tuple, int] = {}
+                for cell in s.array.cells.values():
+                    for t, n in enumerate(cell[k]):
+                        if n in seats:
+                            yield first.setdefault((t, self.cells.root(n)), seats[n]), seats[n]
+
     def _name(self, every: Sequence[Shown]) -> None:
-        wanted = {b for above in self.over.values() for b in above}
+        wanted = {b for above in self.over.values() for b, _ in above}
         count = fixed = 0
         for s in every:
             if s.array is None:
@@ -190,7 +234,7 @@ class Annotator:
         for c in self.names:
             if not self.names[c].startswith("_"):
                 self.sizes[c] = self._size(c)
-        self.over = {c: {b for b in above if b in self.names} for c, above in self.over.items()}
+        self.over = {c: [b for b in above if b[0] in self.names] for c, above in self.over.items()}
 
     def _size(self, key: int) -> int:
         if key in self.members:
@@ -206,9 +250,13 @@ class Annotator:
         if root in self.chain_of:
             return None
         key = self.key(root)
+        above = self.over.get(key, [])
+        at = tuple(self.seats[(key, *b)][node] for b in above)
+        if at == default_seats(tuple(self.names[b] for b, _ in above)):
+            at = ()
         if key in self.members:
-            return Unit(self.names[key], self.cells.size[node], self.members[key].index(root))
-        return Unit(self.names[key], self.sizes[key])
+            return Unit(self.names[key], self.cells.size[node], self.members[key].index(root), at)
+        return Unit(self.names[key], self.sizes[key], None, at)
 
     def trees(self, s: Shown) -> tuple[Axis, ...]:
         """The axis trees of one array."""
@@ -329,7 +377,7 @@ def rejoin(trees: tuple[Axis, ...], parts_of: dict[str, tuple[int, ...]]) -> tup
                     n = len(parts_of[p.name])
                     run = parts[i : i + n]
                     if [(getattr(q, "name", None), getattr(q, "part", None)) for q in run] == [(p.name, j) for j in range(n)]:
-                        parts[i : i + n] = [Unit(p.name, prod(parts_of[p.name]))]
+                        parts[i : i + n] = [Unit(p.name, prod(parts_of[p.name]), None, p.at)]
                 i += 1
         return parts[0] if len(parts) == 1 else type(tree)(tuple(parts))
 

@@ -8,6 +8,7 @@ text                      tree                     meaning
 ``_``, ``_4``, ``_L``     :class:`Fixed`           every coordinate stands for itself (size or name)
 ``h``                     :class:`Unit`            the units ``h``; the same name elsewhere moves jointly
 ``m[head]``               :class:`Unit`            one independent copy of ``m`` for each index of ``head``
+``m[g#1]``                :class:`Unit`            the same, where ``g`` stands twice: its second occurrence
 ``u.0``                   :class:`Unit`            factor 0 of units whose index is a row-major product
 ``(a b)``                 :class:`Prod`            row-major product
 ``a+b``                   :class:`Sum`             concatenation
@@ -45,11 +46,16 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Unit:
-    """An occurrence of a set of units, or of one factor of it (``part``)."""
+    """An occurrence of a set of units, or of one factor of it (``part``).
+
+    ``at`` says, for each name that the units are nested over, which occurrence of it in the block is
+    meant; empty: the first, and the following ones where a name stands several times.
+    """
 
     name: str
     size: int
     part: int | None = None
+    at: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,11 @@ def atoms(tree: Axis) -> Iterator[Fixed | Unit]:
             yield from atoms(part)
 
 
+def default_seats(over: tuple[str, ...]) -> tuple[int, ...]:
+    """Which occurrences of the names are meant where the text does not say."""
+    return tuple(over[:i].count(o) for i, o in enumerate(over))
+
+
 def parse_axes(text: str, overs: dict[str, tuple[str, ...]] | None = None) -> tuple[Axis, ...]:
     """Text of one leaf's annotation to one tree per axis.
 
@@ -144,7 +155,7 @@ def _split(text: str) -> list[str]:
 class _Parser:
     def __init__(self, word: str, text: str, overs: dict[str, tuple[str, ...]]):
         self.text, self.overs = text, overs
-        self.tokens = re.findall(r"[()|+@\[\],=.]|[A-Za-z_0-9]+|\s+", word)
+        self.tokens = re.findall(r"[()|+@\[\],=.#]|[A-Za-z_0-9]+|\s+", word)
         if "".join(self.tokens) != word:
             raise ValueError(f"{text!r}: cannot read {word!r}")
         self.at = 0
@@ -204,18 +215,22 @@ class _Parser:
             self.take()
             part = int(self.take())
         over: tuple[str, ...] = ()
+        at: tuple[int, ...] = ()
         if self.peek() == "[":
             self.take()
             while self.peek() != "]":
                 token = self.take()
-                if token != "," and not token.isspace():
+                if token == "#":
+                    at = at[:-1] + (int(self.take()),)
+                elif token != "," and not token.isspace():
+                    at += (over.count(token),)
                     over += (token,)
             self.take("]")
         if over:
             if self.overs.get(name, over) != over:
                 raise ValueError(f"{self.text!r}: {name!r} is nested over {over} here and over {self.overs[name]} elsewhere")
             self.overs[name] = over
-        return Unit(name, self._size(), part)
+        return Unit(name, self._size(), part, () if at == default_seats(over) else at)
 
     def _size(self) -> int:
         if self.peek() != "=":
@@ -250,7 +265,9 @@ def _format(tree: Axis, overs: Mapping[str, tuple[str, ...]], sizes: bool) -> st
     if isinstance(tree, Unit):
         over = overs.get(tree.name, ())
         part = "" if tree.part is None else f".{tree.part}"
-        return tree.name + part + (f"[{','.join(over)}]" if over else "") + (f"={tree.size}" if sizes else "")
+        seats = default_seats(over)
+        words = [o if a == d else f"{o}#{a}" for o, a, d in zip(over, tree.at or seats, seats, strict=True)]
+        return tree.name + part + (f"[{','.join(words)}]" if words else "") + (f"={tree.size}" if sizes else "")
     if isinstance(tree, Prod):
         return "(" + " ".join(_format(p, overs, sizes) for p in tree.parts) + ")"
     if isinstance(tree, Sum):

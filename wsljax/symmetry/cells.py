@@ -146,6 +146,10 @@ class Cells:
         """Whether a node's coordinates each stand for themselves."""
         return self.size[node] < 2 or self.root(node) in self.reasons
 
+    def is_fixed_class(self, root: int) -> bool:
+        """Whether a class is pinned."""
+        return root in self.reasons
+
     # ------------------------------------------------------------------ links
     def _choices(self, entry: Entry) -> dict[int, list[tuple[Factor, int]]]:
         """``{start: [(leaf factor, option)]}`` over the product of an entry's items."""

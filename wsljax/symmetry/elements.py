@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from .axes import Alt, Axis, Fixed, Prod, Sum, Unit, atoms
-from .layout import decompose, fused_order, pieces, recompose
+from .layout import decompose, fused_order, pieces, recompose, seat
 
 Element = Mapping[str, jax.Array]
 
@@ -52,7 +52,7 @@ def _closed(spec, tree: Axis) -> bool:
     names = [p.name for p in parts]
     for p in parts:
         if isinstance(p, Unit):
-            if any(names.count(o) != 1 for o in spec.over(p.name)):
+            if any(names.count(o) <= max(p.at or (0,)) or names.count(o) < spec.over(p.name).count(o) for o in spec.over(p.name)):
                 return False
             if p.part is not None and names.count(p.name) != len(spec.parts(p.name)):
                 return False
@@ -87,16 +87,15 @@ def _gather_coordinates(spec, g: Element, parts: Sequence[Axis]) -> list[jax.Arr
             shape[group[0]] = first.size
             out[group[0]] = jnp.arange(first.size).reshape(shape)
             continue
-        index = _spread(spec, g[first.name], first.name, parts, group)
+        index = _spread(spec, g[first.name], first, parts, group)
         for k in reversed(group):
             out[k], index = index % parts[k].size, index // parts[k].size
     return out
 
 
-def _spread(spec, perm: jax.Array, name: str, parts: Sequence[Axis], group: Sequence[int]) -> jax.Array:
+def _spread(spec, perm: jax.Array, unit: Unit, parts: Sequence[Axis], group: Sequence[int]) -> jax.Array:
     """A permutation array laid along the axes of its parents and of its own factors."""
-    labels = [p.name for p in parts]
-    where = [labels.index(o) for o in spec.over(name)] + list(group)
+    where = [*seat([p.name for p in parts], spec.over(unit.name), unit.at), *group]
     perm = perm.reshape([parts[k].size for k in where])
     order = sorted(range(len(where)), key=lambda i: where[i])
     shape = [1] * len(parts)
@@ -112,7 +111,7 @@ def _act_on_block(spec, g: Element, piece: tuple[Fixed | Unit, ...], x: jax.Arra
     merged = tuple(
         type(a)(prod(piece[k].size for k in group), a.name)
         if isinstance(a, Fixed)
-        else Unit(a.name, prod(piece[k].size for k in group))
+        else Unit(a.name, prod(piece[k].size for k in group), None, a.at)
         for a, group in zip(labels, groups, strict=True)
     )
     order = sorted(
@@ -123,7 +122,7 @@ def _act_on_block(spec, g: Element, piece: tuple[Fixed | Unit, ...], x: jax.Arra
         if not spec.over(name):
             x = jnp.take(x, g[name], axis=k, unique_indices=True, mode="clip")
         else:
-            x = jnp.take_along_axis(x, _spread(spec, g[name], name, merged, (k,)), axis=k, mode="clip")
+            x = jnp.take_along_axis(x, _spread(spec, g[name], merged[k], merged, (k,)), axis=k, mode="clip")
     return x
 
 
@@ -138,7 +137,7 @@ def parent_coordinates(spec, g: Element, name: str) -> tuple[jax.Array, ...]:
         if o.startswith("_"):
             out.append(jnp.arange(shape[k]).reshape(shape))
         else:
-            out.append(_spread(spec, g[o], o, atoms_, (k,)))
+            out.append(_spread(spec, g[o], Unit(o, shape[k]), atoms_, (k,)))
     return tuple(out)
 
 

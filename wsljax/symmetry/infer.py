@@ -188,16 +188,14 @@ def _assemble(notes: Annotator, leaves, inputs, outputs, treedef) -> Spec:
         return tuple(Leaf(s.path, s.shape, rejoin(notes.trees(s), parts)) for s in group)
 
     built = build(leaves), build(inputs), build(outputs)
-    rank = {name: i for i, name in enumerate(notes.names.values())}
     split = {a.name for group in built for leaf in group or () for t in leaf.trees for a in _units_in(t) if a.part is not None}
     units = tuple(
         Units(
-            name, notes.sizes[key], tuple(sorted((notes.names[b] for b in notes.over.get(key, ())), key=rank.__getitem__)),
+            name, notes.sizes[key], tuple(notes.names[b] for b, _ in notes.over.get(key, ())),
             parts.get(name, ()) if name in split else (),
         )
         for key, name in notes.names.items() if not name.startswith("_")
     )
-    units = _drop_ambiguous(built, units)
     pinned = tuple(Pinned(s.path, *row) for s in leaves for row in reasons(notes.cells, s))
     spec = Spec(built[0], units, (), built[1], built[2], pinned, treedef)
     spec.validate()
@@ -208,25 +206,6 @@ def _units_in(tree):
     from .axes import Unit, atoms
 
     return [a for a in atoms(tree) if isinstance(a, Unit)]
-
-
-def _drop_ambiguous(built, units: tuple[Units, ...]) -> tuple[Units, ...]:
-    """Give up a nesting whose parent does not stand exactly once beside the units in every block."""
-    from .layout import blocks_of
-
-    blocks = [b for group in built for leaf in group or () for b in blocks_of(leaf.path, leaf.trees)]
-    over = {u.name: list(u.over) for u in units}
-    again = True
-    while again:
-        again = False
-        for name, above in over.items():
-            for o in list(above):
-                lost = any(name in b.axes and b.axes.count(o) != 1 for b in blocks)
-                lost |= o in over and not set(over[o]) <= set(above)
-                if lost:
-                    above.remove(o)
-                    again = True
-    return tuple(Units(u.name, u.size, tuple(over[u.name]), u.parts) for u in units)
 
 
 def _abstract(x: Any) -> jax.ShapeDtypeStruct:

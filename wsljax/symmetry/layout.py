@@ -7,26 +7,43 @@ static: trees and shapes decide, never values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
-from .axes import Alt, Axis, Fixed, Prod, Sum, Unit
+from .axes import Alt, Axis, Fixed, Prod, Sum, Unit, default_seats
 
 
 @dataclass(frozen=True)
 class Block:
     """One block: ``axes[i]`` is a units name, ``"_"`` (fixed) or ``"_L"`` (fixed, units nest over it).
 
-    ``path`` is the leaf it is cut from, ``shape`` its shape.
+    ``path`` is the leaf it is cut from, ``shape`` its shape. ``parents[i]`` are the axes that axis
+    ``i`` is nested over, in the order of its units' ``over``.
     """
 
     name: str
     path: str
     axes: tuple[str, ...]
     shape: tuple[int, ...]
+    parents: tuple[tuple[int, ...], ...] = ()
+
+
+def seat(labels: Sequence[str | None], over: tuple[str, ...], at: tuple[int, ...]) -> tuple[int, ...]:
+    """Positions among ``labels`` of the parents of units nested over ``over``.
+
+    Raises:
+        ValueError: if a parent does not stand there.
+    """
+    seats = []
+    for o, k in zip(over, at or default_seats(over), strict=True):
+        places = [i for i, label in enumerate(labels) if label == o]
+        if k >= len(places):
+            raise ValueError(f"nested over {o!r}, of which {len(places)} stand beside it (needs {k + 1})")
+        seats.append(places[k])
+    return tuple(seats)
 
 
 def choose(tree: Axis, axis: int, segment: int) -> Axis:
@@ -145,15 +162,26 @@ def pieces(trees: tuple[Axis, ...]) -> list[tuple[Fixed | Unit, ...]]:
     return [p for _, _, sub in _segments(trees, axis) for p in pieces(sub)]
 
 
-def blocks_of(path: str, trees: tuple[Axis, ...]) -> list[Block]:
-    """The static description of a leaf's blocks: names are the leaf's path, numbered if several."""
+def blocks_of(path: str, trees: tuple[Axis, ...], overs: Mapping[str, tuple[str, ...]]) -> list[Block]:
+    """The static description of a leaf's blocks: names are the leaf's path, numbered if several.
+
+    Raises:
+        ValueError: where units lack what they are nested over.
+    """
     found = pieces(trees)
     blocks = []
     for i, atoms in enumerate(found):
         groups = fused_order(atoms)
         axes = tuple(_label(atoms[group[0]]) for group in groups)
         shape = tuple(_product([a.size for a in atoms], group) for group in groups)
-        blocks.append(Block(path if len(found) == 1 else f"{path}#{i}", path, axes, shape))
+        try:
+            parents = tuple(
+                seat(axes, overs.get(name, ()), getattr(atoms[group[0]], "at", ()))
+                for name, group in zip(axes, groups, strict=True)
+            )
+        except ValueError as e:
+            raise ValueError(f"{path!r}: units {e}") from None
+        blocks.append(Block(path if len(found) == 1 else f"{path}#{i}", path, axes, shape, parents))
     return blocks
 
 

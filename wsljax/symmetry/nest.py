@@ -12,8 +12,16 @@ from collections import defaultdict
 from .cells import Cells
 
 
-def parents(cells: Cells, candidates: set[int]) -> dict[int, list[int]]:
-    """``{class: classes it is nested over}`` for the given classes (fixed classes may be parents)."""
+Seats = dict[int, int]
+"""For each node of a class, the node beside it that is its parent."""
+
+
+def parents(cells: Cells, candidates: set[int]) -> dict[int, list[tuple[int, Seats]]]:
+    """``{class: [(class it is nested over, which of its nodes is whose parent)]}``.
+
+    Fixed classes may be parents too. A class stands in a list as often as there are different axes of
+    it to be nested over (the two group axes around a channel shuffle).
+    """
     beside: dict[int, set[int]] = {}
     homes: dict[int, list[list[int]]] = defaultdict(list)
     for _, _, cell in cells.every_cell():
@@ -26,42 +34,48 @@ def parents(cells: Cells, candidates: set[int]) -> dict[int, list[int]]:
             others = {roots[m] for m in nodes if m != n}
             beside[c] = beside[c] & others if c in beside else others
             homes[c].append(nodes)
-    by_class: dict[int, list] = defaultdict(list)
-    if any(v - {c} for c, v in beside.items()):
-        interesting = {c for c, v in beside.items() if v - {c}}
+    interesting = {c for c, v in beside.items() if v - {c}}
+    ties: dict[int, list] = defaultdict(list)
+    if interesting:
         for instance in cells.instances:
             for g, group in enumerate(instance.groups):
                 if len(group) > 1:
                     c = cells.root(group[0][1])
                     if c in interesting:
-                        by_class[c].append((instance, g))
-    out = {}
-    for c, others in beside.items():
-        found = [b for b in sorted(others - {c}) if _nested(cells, c, b, homes[c], by_class[c])]
+                        ties[c].append((instance, g))
+    out: dict[int, list[tuple[int, Seats]]] = {}
+    for c in interesting:
+        found = [
+            (b, seats) for b in sorted(beside[c] - {c}) for seats in _all_seats(cells, c, b, homes[c], ties[c])
+        ]
         if found:
             out[c] = found
     for a in list(out):  # two classes cannot each be nested over the other
-        out[a] = [b for b in out[a] if a not in out.get(b, ()) or cells.is_fixed(b) or b < a]
+        mutual = {b for b, _ in out[a] if not cells.is_fixed_class(b) and any(c == a for c, _ in out.get(b, ()))}
+        out[a] = [(b, seats) for b, seats in out[a] if b not in mutual or b < a]
     return out
 
 
-def _nested(cells: Cells, a: int, b: int, homes: list[list[int]], ties: list) -> bool:
+def _all_seats(cells: Cells, a: int, b: int, homes: list[list[int]], ties: list) -> list[Seats]:
     domain: dict[int, set[int]] = {}
     for nodes in homes:
         mates = {n for n in nodes if cells.root(n) == b}
         for n in nodes:
             if cells.root(n) == a:
                 domain[n] = set(mates)
-    if not _consistent(domain, ties):
-        return False
-    for n in domain:
-        if len(domain[n]) > 1:
-            trial = {m: set(d) for m, d in domain.items()}
-            trial[n] = {min(domain[n])}
-            if not _consistent(trial, ties):
-                return False
-            domain = trial
-    return True
+    found: list[Seats] = []
+    while all(domain.values()):
+        trial = {n: set(d) for n, d in domain.items()}
+        if not _consistent(trial, ties):
+            break
+        for n in sorted(trial):
+            if len(trial[n]) > 1:
+                trial[n] = {min(trial[n])}
+                if not _consistent(trial, ties):
+                    return found
+        found.append({n: next(iter(d)) for n, d in trial.items()})
+        domain = {n: d - trial[n] for n, d in domain.items()}
+    return found
 
 
 def _consistent(domain: dict[int, set[int]], ties: list) -> bool:

@@ -112,7 +112,9 @@ def _scan(walk: Walk, eqn, *views: View) -> list[View]:
     back = len(walk.links)
     for carry, new in zip(carries, outs[: n.num_carry], strict=True):
         tie(walk, new, carry, reason)
+    finals = [View(c.axes) for c in carries]
     if n.num_carry and xs and length > 1:
+        finals = [_carry(walk, View(c.axes), reason) for c in carries]
         inner = walk.structs[structs:] + [f.struct for x in xs for f in x.factors()]
         carrying = (range(first, start), range(back, len(walk.links)))
         walk.loops.append(Loop(mark, length, carrying, inner, carries, outs[: n.num_carry]))
@@ -130,7 +132,7 @@ def _scan(walk: Walk, eqn, *views: View) -> list[View]:
                 stacked.append(wide)
                 continue
         stacked.append(View([lead, *y.axes], hidden))
-    return [View(c.axes) for c in carries] + stacked
+    return finals + stacked
 
 
 def _unrolled(walk: Walk, eqn, jaxpr, values, consts, inits, xs, length: int) -> list[View]:

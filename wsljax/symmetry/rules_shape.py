@@ -60,7 +60,7 @@ def _transpose(walk: Walk, eqn, x: View) -> View:
 def take_range(walk: Walk, x: View, axis: int, start: int, stop: int, reason) -> View:
     """``x[start:stop]`` along one axis: a new array on a segment of the axis."""
     items = tuple(i for i in x.axes[axis] if size_of(i) != 1)
-    n = x.shape()[axis]
+    n, start, stop = x.shape()[axis], int(start), int(stop)
     if (start, stop) == (0, n):
         return x
     if start >= stop:
@@ -149,6 +149,17 @@ def strided(walk: Walk, x: View, starts, stops, strides, reason) -> View:
         words = [f"i{k}" for k in range(len(x.axes))]
         x = walk.einsum([x], [words], [w if k != axis else "new" for k, w in enumerate(words)], {"new": count}, reason)
     return x
+
+
+@register_rule("stack")
+def _stack(walk: Walk, eqn, *views: View) -> View:
+    """Join along an axis made for it."""
+    axis = eqn.params.get("axis", eqn.params.get("dimension", 0))
+    rows = []
+    for v in views:
+        walk.spend(v, ("coordinates are read as numbers", eqn))
+        rows.append(View([*v.axes[:axis], (), *v.axes[axis:]], v.hidden))
+    return join(walk, rows, axis, ("joined with axes that do not fit", eqn))
 
 
 @register_rule("split")
@@ -287,7 +298,7 @@ def _pad(walk: Walk, eqn, x: View, value: View) -> View:
         if low < 0 or high < 0:
             m = x.shape()[axis]
             x = take_range(walk, x, axis, max(-low, 0), m - max(-high, 0), reason)
-        low, high = max(low, 0), max(high, 0)
+        low, high = int(max(low, 0)), int(max(high, 0))
         if low or high:
             x = _pad_axis(walk, x, axis, low, high, reason)
     return x

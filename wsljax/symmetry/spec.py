@@ -123,7 +123,7 @@ class Spec:
     @cached_property
     def layout(self) -> tuple[Block, ...]:
         """The blocks of all leaves, in order."""
-        return tuple(b for leaf in self.leaves for b in blocks_of(leaf.path, leaf.trees))
+        return tuple(b for leaf in self.leaves for b in blocks_of(leaf.path, leaf.trees, self._overs))
 
     def log_order(self) -> float:
         """Natural logarithm of the number of permutations in the group.
@@ -239,7 +239,7 @@ class Spec:
                 raise ValueError(f"block {b.name!r} has shape {tuple(blocks[b.name].shape)}; expected {b.shape}")
         arrays, at = [], 0
         for leaf in self.leaves:
-            n = len(blocks_of(leaf.path, leaf.trees))
+            n = len(blocks_of(leaf.path, leaf.trees, self._overs))
             arrays.append(recompose([blocks[name] for name in names[at : at + n]], leaf.trees))
             at += n
         treedef = self.treedef if like is None else jax.tree_util.tree_structure(like)
@@ -331,19 +331,12 @@ class Spec:
                 for a in atoms(t):
                     if isinstance(a, Unit) and a.name not in self._units:
                         raise ValueError(f"{leaf.path!r}: units {a.name!r} are not declared")
-            for block in blocks_of(leaf.path, leaf.trees):
+            for block in blocks_of(leaf.path, leaf.trees, self._overs):
                 for name, size in zip(block.axes, block.shape, strict=True):
                     if name in self._units and self._units[name].size != size:
                         raise ValueError(
                             f"{leaf.path!r}: units {name!r} have size {self._units[name].size}, here {size}"
                         )
-                    if name in self._units:
-                        for o in self._units[name].over:
-                            if block.axes.count(o) != 1:
-                                raise ValueError(
-                                    f"{leaf.path!r}: {name!r} is nested over {o!r}, which stands "
-                                    f"{block.axes.count(o)} times beside it (once is needed)"
-                                )
         for u in self.units:
             for o in u.over:
                 if o not in self._units and o not in self._fixed_sizes:

@@ -205,13 +205,14 @@ class Walk:
         return (f,)
 
     def elementwise(self, views: Sequence[View], reason: Any = "axes that do not fit") -> View:
-        """A pointwise function of values of one shape (scalars broadcast)."""
+        """A pointwise function of values of one shape (scalars, and axes of size one, broadcast)."""
         rank = max(len(v.axes) for v in views)
         full = [v for v in views if len(v.axes) == rank]
         loose = [v for v in views if len(v.axes) < rank and v.hidden]
         first = full[0]
         if not loose and all(v.axes == first.axes and v.hidden == first.hidden for v in full[1:]):
             return first.but(first.axes)
+        full = _stretched(full, rank)
         words = [[f"i{k}" for k in range(rank)]] * len(full)
         return self._pointwise(full + loose, [*words, *([[]] * len(loose))], words[0], reason)
 
@@ -293,8 +294,8 @@ class Walk:
         def read(atom: Any) -> View:
             if not isinstance(atom, Literal):
                 return env[atom]
-            if np.ndim(atom.val) == 0:
-                return View((), const=np.asarray(atom.val) if isinstance(atom.val, (int, np.generic)) else None)
+            if not atom.aval.shape:
+                return View((), const=np.asarray(atom.val) if atom.aval.dtype.kind in "biu" else None)
             return view_of_constant(self, atom.val)
 
         eqns = jaxpr.eqns
@@ -347,6 +348,17 @@ class Walk:
                 parts.append(v.key)
         mark = (eqn.primitive.name, str(sorted(eqn.params.items(), key=lambda kv: kv[0])), tuple(parts))
         return self._keys.setdefault(mark, self.fresh())
+
+
+def _stretched(views: list[View], rank: int) -> list[View]:
+    """Views whose axes of size one are wild where another view's are longer."""
+    if all(bool(v.axes[k]) == bool(views[0].axes[k]) for v in views[1:] for k in range(rank)):
+        return views
+    target: list[Items] = []
+    for k in range(rank):
+        items = next((v.axes[k] for v in views if v.axes[k]), ())
+        target.append((prod(map(size_of, items)),) if items else ())
+    return [View([a or t for a, t in zip(v.axes, target, strict=True)], v.hidden) for v in views]
 
 
 def _same_avals(inner: Sequence[Any], outer: Sequence[Any]) -> bool:
