@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .values import Index, View
+from .ports import Port
+from .values import Entry, Index, Link, Variable, View
 
 FOLDED = 64
 _CLOSED_OVER = "a constant that is not uniform along it"
@@ -48,6 +49,8 @@ def view_of_constant(walk, value: Any) -> View:
         cuts.append(np.flatnonzero(change) + 1 if change.any() else None)
     const = array if array.size <= FOLDED and array.dtype.kind in "biu" else None
     busy = [k for k, c in enumerate(cuts) if c is not None]
+    if len(busy) == 2 and _is_diagonal(comparable, busy):
+        return _diagonal(walk, shape, busy, const)
     view = walk.array([shape[k] for k in busy])
     axes: list = [(n,) if n > 1 else () for n in shape]
     index = None
@@ -58,6 +61,27 @@ def view_of_constant(walk, value: Any) -> View:
         elif not _cut_runs(walk, items, cuts[k], shape[k]):
             walk.pin_items(items, _CLOSED_OVER)
     return View(axes, index=index, const=const)
+
+
+def _is_diagonal(array: np.ndarray, busy: list[int]) -> bool:
+    """Whether a matrix is ``a I + b``: unchanged when both axes are permuted alike."""
+    n = array.shape[busy[0]]
+    if array.shape[busy[1]] != n:
+        return False
+    matrix = np.moveaxis(array, busy, (0, 1)).reshape(n, n, -1)
+    if not (matrix == matrix[:, :, :1]).all():
+        return False
+    matrix = matrix[:, :, 0]
+    return bool((np.diag(matrix) == matrix[0, 0]).all() and (matrix[~np.eye(n, dtype=bool)] == matrix[0, 1]).all())
+
+
+def _diagonal(walk, shape: tuple[int, ...], busy: list[int], const) -> View:
+    port = Port(shape[busy[0]])
+    one, two = walk.struct([port, port]).roots
+    walk.links.append(Link(2, (Variable(port.size, (Entry(0, (one,)), Entry(1, (two,)))),)))
+    axes: list = [(n,) if n > 1 else () for n in shape]
+    axes[busy[0]], axes[busy[1]] = (one,), (two,)
+    return View(axes, const=const)
 
 
 def _is_count(array: np.ndarray, axis: int) -> bool:

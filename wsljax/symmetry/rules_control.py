@@ -97,7 +97,7 @@ def _scan(walk: Walk, eqn, *views: View) -> list[View]:
     if mark in walk.unroll:
         return _unrolled(walk, eqn, jaxpr, values, consts, inits, xs, length)
     reason = ("carried by a loop", eqn)
-    first, structs = len(walk.links), len(walk.structs)
+    first, structs, chosen = len(walk.links), len(walk.structs), len(walk.chosen)
     carries = [_carry(walk, v, reason) for v in inits]
     start = len(walk.links)
     key = ("step", walk.fresh())
@@ -113,9 +113,10 @@ def _scan(walk: Walk, eqn, *views: View) -> list[View]:
     for carry, new in zip(carries, outs[: n.num_carry], strict=True):
         tie(walk, new, carry, reason)
     finals = [View(c.axes) for c in carries]
-    if n.num_carry and xs and length > 1:
+    if n.num_carry and (xs or len(walk.chosen) > chosen) and length > 1:
         finals = [_carry(walk, View(c.axes), reason) for c in carries]
         inner = walk.structs[structs:] + [f.struct for x in xs for f in x.factors()]
+        inner += walk.chosen[chosen:]
         carrying = (range(first, start), range(back, len(walk.links)))
         walk.loops.append(Loop(mark, length, carrying, inner, carries, outs[: n.num_carry]))
     stacked = []

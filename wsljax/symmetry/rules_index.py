@@ -42,6 +42,7 @@ def _choose(walk: Walk, x: View, axis: int, size: int, start: View, reason) -> V
     words = [f"i{k}" for k in range(len(x.axes))]
     if size == 1 and not any(_mentions(h, x.axes[axis]) for h in x.hidden.values()):
         mark = ("at", start.key, x.shape()[axis])
+        walk.chosen += [f.struct for f in x.factors()]
         if mark not in x.hidden:
             hidden = dict(x.hidden)
             hidden[mark] = x.axes[axis]

@@ -62,7 +62,8 @@ class Walk:
         self.pins: list[tuple[Factor, Any]] = []
         self.structs: list[Struct] = []
         self.unroll = unroll
-        self.loops: list[tuple] = []
+        self.loops: list = []
+        self.chosen: list[Struct] = []
         self.unknown: list[str] = []
         self.barriers: list[tuple[Factor, int]] = []
         self._keys: dict[Hashable, int] = {}
