@@ -149,7 +149,7 @@ class Annotator:
 
     def _nest(self, found, free: set[int], chained: set[int], every: Sequence[Shown]) -> None:
         """Which sets of units are nested over which (``(class, how many of that class before it)``)."""
-        order = self._ordinals(every)
+        order, alike = self._ordinals(every), self._alike(every)
         per_key: dict[int, list[dict[tuple[int, int], dict[int, int]]]] = {}
         for c in sorted(free):
             mine: dict[tuple[int, int], dict[int, int]] = {}
@@ -158,7 +158,7 @@ class Annotator:
                 key = self.key(b)
                 if b in chained or key == self.key(c) or self.fused.get(b, b) != b:
                     continue
-                if not all(order.get(n, 0) == order.get(m, 0) for n, m in self._alike(seats, every)):
+                if not self._steady(seats, order, alike):
                     continue
                 mine[key, count.get(key, 0)] = seats
                 count[key] = count.get(key, 0) + 1
@@ -194,17 +194,25 @@ class Annotator:
                         count[root] = order[n] + 1
         return order
 
-    def _alike(self, seats: dict[int, int], every: Sequence[Shown]):
-        """Pairs of parents whose ordinals must agree: of one leaf factor, in cells of one class."""
+    def _alike(self, every: Sequence[Shown]) -> dict[int, int]:
+        """Nodes of one leaf factor, in cells where they are of one class: each to the first of them."""
+        first: dict[int, int] = {}
         for s in every:
             if s.array is None or not s.array.cut:
                 continue
             for k in range(len(s.array.factors)):
-                first: dict[tuple, int] = {}
+                seen: dict[tuple[int, int], int] = {}
                 for cell in s.array.cells.values():
                     for t, n in enumerate(cell[k]):
-                        if n in seats:
-                            yield first.setdefault((t, self.cells.root(n)), seats[n]), seats[n]
+                        first[n] = seen.setdefault((t, self.cells.root(n)), n)
+        return first
+
+    @staticmethod
+    def _steady(seats: dict[int, int], order: dict[int, int], alike: dict[int, int]) -> bool:
+        """Whether the parent is the same occurrence in all cells that one annotation covers."""
+        return all(
+            order.get(m, 0) == order.get(seats[alike[n]], 0) for n, m in seats.items() if alike.get(n, n) in seats and n in alike
+        )
 
     def _name(self, every: Sequence[Shown]) -> None:
         wanted = {b for above in self.over.values() for b, _ in above}

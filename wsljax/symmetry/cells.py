@@ -52,17 +52,19 @@ def branches(port: Port, memo: dict[int, list[Branch]]) -> list[Branch]:
 class Array:
     """A struct with its nodes: ``cells[choice][k]`` are the nodes of leaf factor ``k`` in one cell."""
 
-    __slots__ = ("factors", "places", "options", "cells")
+    __slots__ = ("factors", "places", "options", "cells", "cut")
 
     def __init__(self, struct: Struct, memo: dict[int, list[Branch]]):
         self.factors: list[Factor] = [f for r in struct.roots for f in r.flat()]
         self.places = {id(f): k for k, f in enumerate(self.factors)}
         self.options = [branches(f.port, memo) for f in self.factors]
         self.cells: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+        self.cut = any(len(o) > 1 for o in self.options)
 
     @property
-    def cut(self) -> bool:
-        return any(len(o) > 1 for o in self.options)
+    def only(self) -> list[tuple[int, ...]]:
+        """The nodes of an array that is not cut."""
+        return next(iter(self.cells.values()))
 
 
 class Instance(NamedTuple):
@@ -96,6 +98,18 @@ class Cells:
     def _number(self, struct: Struct) -> None:
         array = Array(struct, self.memo)
         self.arrays[id(struct)] = array
+        if not array.cut:
+            cell, at = [], len(self.size)
+            for (option,) in array.options:
+                n = len(option.leaves)
+                self.size += option.leaves
+                cell.append((at,) if n == 1 else tuple(range(at, at + n)))
+                at += n
+            more = at - len(self.parent)
+            self.parent += range(at - more, at)
+            self.touched += [False] * more
+            array.cells[(0,) * len(array.options)] = cell
+            return
         total = prod(len(o) for o in array.options)
         if total > MAX_CELLS:
             self.too_many.append(struct)
@@ -172,7 +186,44 @@ class Cells:
             }
         return found
 
+    def _apply_uncut(self, link) -> bool:
+        """A link among arrays that are not cut; False if it is not one."""
+        arrays = self.arrays
+        groups: list[list[tuple[int, int]]] = []
+        for v in link.variables:
+            lists = []
+            for role, items, offset in v.entries:
+                array = arrays[id(items[0].struct)]
+                if array.cut or offset or (len(items) == 1 and items[0].port.size != v.size):
+                    return False
+                cell = array.only
+                nodes: tuple[int, ...] = ()
+                for item in items:
+                    if item.kids is None and id(item) in array.places:
+                        nodes += cell[array.places[id(item)]]
+                    else:
+                        for f in item.flat():
+                            nodes += cell[array.places[id(f)]]
+                lists.append((role, nodes))
+            length = len(lists[0][1])
+            for _, nodes in lists:
+                if len(nodes) != length:
+                    return False
+            for t in range(length):
+                groups.append([(role, nodes[t]) for role, nodes in lists])
+        touched = self.touched
+        for group in groups:
+            first = group[0][1]
+            touched[first] = True
+            for _, n in group[1:]:
+                touched[n] = True
+                self.unite(first, n)
+        self.instances.append(Instance(groups))
+        return True
+
     def _apply(self, link) -> None:
+        if self._apply_uncut(link):
+            return
         structs: list[Struct | None] = [None] * link.roles
         per_variable = []
         for v in link.variables:

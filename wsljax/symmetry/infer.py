@@ -7,8 +7,10 @@ trace -> links (:mod:`.walk` and the rules) -> classes (:mod:`.cells`) -> needle
 
 from __future__ import annotations
 
+import gc
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -92,7 +94,24 @@ def infer(
     jaxpr, consts = open_jaxpr(closed)
     free = [moving[p[0].idx] for p, _ in ends]
     trace = (jaxpr, consts, [x.shape for x in abstract], [np.shape(x) for _, x in ends], free, free_outputs)
+    with _without_collector():
+        return _analyse(trace, paths, end_paths, out_tree, treedef)
 
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """The garbage collector off: the analysis makes many small objects, all of them alive to its end."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _analyse(trace, paths: list[str], end_paths: list[str], out_tree: Any, treedef: Any) -> Spec:
+    *_, free, free_outputs = trace
     walk, params_views, in_views, outs = _walk(trace, frozenset())
     worth = _worth_unrolling(walk)
     if worth:
@@ -114,7 +133,7 @@ def infer(
     if walk.unknown:
         warnings.warn(
             "no rule for " + "; ".join(sorted(set(walk.unknown))) + ": what they touch is pinned; see "
-            "`wsljax.symmetry.register_rule`", stacklevel=2,
+            "`wsljax.symmetry.register_rule`", stacklevel=4,
         )
     return spec
 

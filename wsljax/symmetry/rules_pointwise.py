@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .values import Entry, Factor, Index, Link, Variable, View
-from .walk import KNOWS_COORDINATES, RULES, Walk, register_rule
+from .walk import KNOWS_COORDINATES, POINTWISE_NAMES, RULES, Walk, register_rule
 
 POINTWISE = """
 abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp clz
@@ -23,7 +23,7 @@ KEEPS_INDEX = {"convert_element_type", "copy", "copy_p", "stop_gradient", "shard
 def _pointwise(walk: Walk, eqn, *views: View) -> View:
     name = eqn.primitive.name
     counted = [v for v in views if v.index is not None]
-    if counted:
+    if counted:  # rare
         handled = _on_indices(walk, eqn, name, views)
         if handled is not None:
             return handled
@@ -97,6 +97,7 @@ def same_coordinates(walk: Walk, a, b) -> bool:
 for _name in POINTWISE:
     RULES[_name] = _pointwise
     KNOWS_COORDINATES.add(_name)
+    POINTWISE_NAMES.add(_name)
 KNOWS_COORDINATES |= {"optimization_barrier"}
 
 

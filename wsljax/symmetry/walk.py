@@ -14,11 +14,12 @@ import numpy as np
 
 from .._compat import Literal, open_jaxpr, source_line, sub_jaxprs
 from .constants import fold, view_of_constant
-from .ports import Port
+from .ports import Port, unify
 from .values import Entry, Factor, Item, Items, Link, Struct, Variable, View, align, regroup, size_of
 
 Rule = Callable[..., "View | Sequence[View]"]
 RULES: dict[str, Rule] = {}
+POINTWISE_NAMES: set[str] = set()
 KNOWS_COORDINATES: set[str] = set()
 """Primitives whose rules know values that are coordinates (``View.index``); others spend them."""
 
@@ -155,7 +156,7 @@ class Walk:
         variables: list[Variable] = []
         broken: list[Items] = []
         for label, per_role in where.items():
-            slots = align(per_role)
+            slots = _slots(per_role)
             kept = label in target or not isinstance(label, str)
             if slots is None:
                 for r, items in enumerate(per_role):
@@ -219,16 +220,22 @@ class Walk:
 
     def _pointwise(self, views: list[View], words: list[list[str]], out: list[str], reason: Any) -> View:
         """As :meth:`einsum`, but a result that has the axes of one operand is that operand's array."""
-        per_axis = [[v.axes[k] if word else None for v, word in zip(views, words)] for k in range(len(out))]
-        keys = list(dict.fromkeys(key for v in views for key in v.hidden))
-        per_axis += [[v.hidden.get(key) for v in views] for key in keys]
-        aligned = [align(a) for a in per_axis]
+        keys = [key for v in views for key in v.hidden]
+        keys = list(dict.fromkeys(keys)) if keys else keys
+        aligned: list[list[tuple[Item | None, ...]]] = []
+        for k in range(len(out)):
+            aligned.append(_slots([v.axes[k] if word else None for v, word in zip(views, words)]))  # type: ignore[arg-type]
+        for key in keys:
+            aligned.append(_slots([v.hidden.get(key) for v in views]))  # type: ignore[arg-type]
         if any(a is None for a in aligned):
             return self.einsum(views, words, out, reason=reason)
-        slots = [s for a in aligned for s in a]  # type: ignore[union-attr]
-        busy = [s for s in slots if any(isinstance(i, Factor) for i in s)]
-        cover = next((r for r in range(len(views)) if all(isinstance(s[r], Factor) for s in busy)), None)
-        if cover is None:
+        busy = [s for a in aligned for s in a if any(type(i) is Factor for i in s)]
+        cover = -1
+        for r in range(len(views)):
+            if all(type(s[r]) is Factor for s in busy):
+                cover = r
+                break
+        if cover < 0:
             return self.einsum(views, words, out, reason=reason)
         roles: list[int] = []
         seen: set[tuple[int, ...]] = set()
@@ -311,9 +318,10 @@ class Walk:
 
     def apply(self, eqn: Any, views: list[View]) -> list[View]:
         """The views of an equation's results."""
-        folded = fold(eqn, views)
-        if folded is not None:
-            return [folded]
+        if views and views[0].const is not None or not views:
+            folded = fold(eqn, views)
+            if folded is not None:
+                return [folded]
         name = eqn.primitive.name
         rule = RULES.get(name)
         if rule is None:
@@ -327,9 +335,14 @@ class Walk:
             for view in views:
                 self.spend(view, ("coordinates are read as numbers", eqn))
         out = rule(self, eqn, *views)
-        outs = [out] if isinstance(out, View) else list(out)
+        if isinstance(out, View):
+            if len(out.axes) and len(eqn.outvars) == 1 and name in POINTWISE_NAMES:
+                return [out]
+            outs = [out]
+        else:
+            outs = list(out)
         for view, var in zip(outs, eqn.outvars, strict=True):
-            if view.shape() != tuple(var.aval.shape):
+            if view.shape() != var.aval.shape:
                 raise AssertionError(f"rule for {name} gave shape {view.shape()}, jax {var.aval.shape}")
         if len(outs) == 1 and not outs[0].axes and outs[0].key is None:
             outs[0].key = self._value_key(eqn, views)
@@ -349,6 +362,24 @@ class Walk:
                 parts.append(v.key)
         mark = (eqn.primitive.name, str(sorted(eqn.params.items(), key=lambda kv: kv[0])), tuple(parts))
         return self._keys.setdefault(mark, self.fresh())
+
+
+def _slots(axes: list[Items | None]) -> list[tuple[Item | None, ...]] | None:
+    """:func:`align`, with the common case first: one item, or none, in every role."""
+    first = None
+    for a in axes:
+        if a is not None:
+            if len(a) != 1:
+                return align(axes) if any(axes) else []
+            item = a[0]
+            if type(item) is Factor:
+                if first is None:
+                    first = item
+                elif item.port is not first.port and (item.port.size != first.port.size or not unify(first.port, item.port)):
+                    return align(axes)
+    if first is not None and any(a is not None and type(a[0]) is int and a[0] != first.port.size for a in axes):
+        return align(axes)
+    return [tuple(None if a is None else a[0] for a in axes)]
 
 
 def _stretched(views: list[View], rank: int) -> list[View]:
