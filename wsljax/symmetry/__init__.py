@@ -2,10 +2,10 @@
 
 from .check import check as check
 from .infer import infer as infer
+from .inference.walk import register_rule as register_rule
 from .layout import Block as Block
 from .spec import Leaf as Leaf
 from .spec import Pinned as Pinned
 from .spec import Spec as Spec
 from .spec import Units as Units
 from .spec import parse as parse
-from .walk import register_rule as register_rule

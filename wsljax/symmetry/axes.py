@@ -62,7 +62,7 @@ class Unit:
 class Prod:
     """Row-major product of axes."""
 
-    parts: tuple["Axis", ...]
+    parts: tuple[Axis, ...]
 
     @property
     def size(self) -> int:
@@ -74,7 +74,7 @@ class Prod:
 class Sum:
     """Concatenation of axes."""
 
-    parts: tuple["Axis", ...]
+    parts: tuple[Axis, ...]
 
     @property
     def size(self) -> int:
@@ -87,7 +87,7 @@ class Alt:
     """Option ``i`` holds on segment ``i`` of the leaf's axis ``axis``, which is a :class:`Sum`."""
 
     axis: int
-    parts: tuple["Axis", ...]
+    parts: tuple[Axis, ...]
 
     @property
     def size(self) -> int:

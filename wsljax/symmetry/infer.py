@@ -1,8 +1,8 @@
 """``infer``: the symmetry of any JAX function, from one walk over its trace.
 
 Sound always: what is not understood is pinned and reported with its source line. The steps are
-trace -> links (:mod:`.walk` and the rules) -> classes (:mod:`.cells`) -> needless cuts undone
-(:mod:`.merge`) -> wreath products (:mod:`.nest`) -> annotations (:mod:`.annotate`).
+trace -> links (:mod:`.inference.walk`, :mod:`.rules`) -> classes (:mod:`.inference.cells`) -> needless cuts undone
+(:mod:`.inference.merge`) -> wreath products (:mod:`.inference.nest`) -> annotations (:mod:`.inference.annotate`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import jax
 import numpy as np
 
 from .._compat import is_tracer, key_path_str, open_jaxpr
-from . import rules_contract, rules_control, rules_index, rules_order, rules_pointwise, rules_shape  # noqa: F401
-from .annotate import Annotator, Shown, reasons, rejoin
-from .cells import Cells
+from . import rules  # noqa: F401
+from .axes import Unit, atoms
+from .inference.annotate import Annotator, Shown, reasons, rejoin
+from .inference.cells import Cells
+from .inference.values import View
+from .inference.walk import Walk
 from .spec import KINDS, Leaf, Pinned, Spec, Units
-from .values import View
-from .walk import Walk
 
 MAX_UNROLL = 128
 
@@ -222,8 +223,6 @@ def _assemble(notes: Annotator, leaves, inputs, outputs, treedef) -> Spec:
 
 
 def _units_in(tree):
-    from .axes import Unit, atoms
-
     return [a for a in atoms(tree) if isinstance(a, Unit)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 
-from .axes import UNKNOWN, Alt, Axis, Fixed, Prod, Sum, Unit, atoms, parse_axes
+from .axes import UNKNOWN, Alt, Axis, Fixed, Sum, Unit, atoms, parse_axes
 from .spec import Units
 
 Name = tuple[str, int | None]

@@ -280,7 +280,7 @@ class Spec:
         )
 
     @staticmethod
-    def from_json(text: str, like: Any = None) -> "Spec":
+    def from_json(text: str, like: Any = None) -> Spec:
         """The spec that :meth:`to_json` wrote.
 
         Args:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .rules_pointwise import same_coordinates
-from .rules_shape import take_range
-from .values import Factor, View
-from .walk import KNOWS_COORDINATES, RULES, Walk, register_rule
+from ..inference.values import Factor, View
+from ..inference.walk import KNOWS_COORDINATES, RULES, Walk, register_rule
+from .pointwise import same_coordinates
+from .shape import take_range
 
 KNOWS_COORDINATES |= {"gather", "dynamic_slice"}
 _WHERE = "read at computed positions"

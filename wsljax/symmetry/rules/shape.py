@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .ports import concatenation, find, product, segment
-from .values import Entry, Factor, Items, Link, Struct, Variable, View, size_of
-from .walk import KNOWS_COORDINATES, Walk, register_rule
+from ..inference.ports import Port, concatenation, product, segment
+from ..inference.values import Entry, Factor, Items, Link, Struct, Variable, View, align, size_of
+from ..inference.walk import KNOWS_COORDINATES, Walk, register_rule
 
 KNOWS_COORDINATES |= {
     "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "slice", "split", "concatenate",
@@ -183,14 +183,9 @@ def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
     views = [v for v in views if v.shape()[axis]]
     if len(views) == 1:
         return views[0]
-    if all(not any(isinstance(i, Factor) for i in v.axes[axis]) for v in views) and not any(v.factors() for v in views):
-        # all constant along it, with values that may differ: segments are uniform, their order is not
-        pass
     solid = [_solid(walk, v, axis) for v in views]
     ports = [product([i.port for i in v.axes[axis]]) if v.axes[axis] else product([]) for v in solid]
     sizes = [v.shape()[axis] for v in solid]
-    from .ports import Port
-
     ports = [p if n > 1 else Port(1) for p, n in zip(ports, sizes, strict=True)]
     struct = Struct()
     walk.structs.append(struct)
@@ -235,8 +230,6 @@ def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
 
 
 def _port(item):
-    from .ports import Port
-
     return Port(item) if isinstance(item, int) else item.port
 
 
@@ -250,8 +243,6 @@ def _has_factor(items: Items | None) -> bool:
 
 def _tie(walk: Walk, ours: Items | None, whole: Items, pinned: list) -> list[Variable]:
     """Variables that tie one operand's axis to the joint array's."""
-    from .values import align
-
     if ours is None or not _has_factor(ours):
         return [Variable(f.size, (Entry(1, (f,)),)) for f in whole if isinstance(f, Factor)]
     slots = align([ours, whole])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .values import Index, View
-from .walk import KNOWS_COORDINATES, RULES, Walk, register_rule
+from ..inference.values import Index, View
+from ..inference.walk import KNOWS_COORDINATES, RULES, Walk, register_rule
 
 KNOWS_COORDINATES |= {"sort"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from .axes import Alt, Axis, Fixed, Prod, Sum, Unit, default_seats
+from ..axes import Alt, Axis, Fixed, Prod, Sum, Unit, default_seats
 from .cells import Array, Cells
 from .merge import fuse_factors, merge_segments
 from .nest import parents

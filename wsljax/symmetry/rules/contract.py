@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .values import View
-from .walk import RULES, Walk, register_rule
+from ..inference.values import View
+from ..inference.walk import RULES, Walk, register_rule
 
 
 def _names(prefix: str, n: int) -> list[str]:

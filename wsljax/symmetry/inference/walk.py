@@ -12,10 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from .._compat import Literal, open_jaxpr, source_line, sub_jaxprs
+from ..._compat import Literal, open_jaxpr, source_line, sub_jaxprs
 from .constants import fold, view_of_constant
 from .ports import Port, unify
-from .values import Entry, Factor, Item, Items, Link, Struct, Variable, View, align, regroup, size_of
+from .values import (
+    Entry,
+    Factor,
+    Item,
+    Items,
+    Link,
+    Struct,
+    Variable,
+    View,
+    align,
+    regroup,
+    size_of,
+)
 
 Rule = Callable[..., "View | Sequence[View]"]
 RULES: dict[str, Rule] = {}

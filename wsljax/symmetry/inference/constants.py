@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .ports import Port
+from ..._compat import is_tracer
+from .ports import Port, cut
 from .values import Entry, Index, Link, Variable, View
 
 FOLDED = 64
@@ -23,8 +24,6 @@ def view_of_constant(walk, value: Any) -> View:
     Raises:
         TypeError: if the value is not known because the function closes over a tracer.
     """
-    from .._compat import is_tracer
-
     if is_tracer(value):
         raise TypeError(
             "the function closes over a value that is being traced by jit, grad, vmap or scan; pass "
@@ -91,8 +90,6 @@ def _is_count(array: np.ndarray, axis: int) -> bool:
 
 def _cut_runs(walk, items, cuts: np.ndarray, n: int) -> bool:
     """Cut an axis at the ends of runs of equal values: within a run coordinates are exchangeable."""
-    from .ports import cut
-
     if len(cuts) > n // 2 or len(cuts) > FOLDED:
         return False
     (factor,) = items

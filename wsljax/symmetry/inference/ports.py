@@ -19,7 +19,7 @@ class Port:
 
     __slots__ = ("size", "parent", "kind", "parts")
 
-    def __init__(self, size: int, kind: int = LEAF, parts: Sequence["Port"] = ()):
+    def __init__(self, size: int, kind: int = LEAF, parts: Sequence[Port] = ()):
         self.size, self.kind, self.parts = size, kind, list(parts)
         self.parent: Port | None = None
 

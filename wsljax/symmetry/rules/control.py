@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .._compat import open_jaxpr, scan_split, while_split
-from .values import Entry, Factor, Link, Variable, View, align, size_of
-from .walk import KNOWS_COORDINATES, Walk, register_rule
+from ..._compat import open_jaxpr, scan_split, while_split
+from ..inference.values import Entry, Factor, Link, Variable, View, align, size_of
+from ..inference.walk import KNOWS_COORDINATES, Walk, register_rule
+from .shape import join, take_range
 
 KNOWS_COORDINATES |= {"cond", "while", "scan"}
 
@@ -138,8 +139,6 @@ def _scan(walk: Walk, eqn, *views: View) -> list[View]:
 
 def _unrolled(walk: Walk, eqn, jaxpr, values, consts, inits, xs, length: int) -> list[View]:
     """A scan step by step, so that each step may have units of its own."""
-    from .rules_shape import join, take_range
-
     reason = ("steps of a loop, in order", eqn)
     carries, outs = list(inits), [None] * length
     steps = range(length)[::-1] if eqn.params["reverse"] else range(length)

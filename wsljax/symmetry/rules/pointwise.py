@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .values import Entry, Factor, Index, Link, Variable, View
-from .walk import KNOWS_COORDINATES, POINTWISE_NAMES, RULES, Walk, register_rule
+from ..inference.values import Entry, Factor, Index, Link, Variable, View, align, size_of
+from ..inference.walk import KNOWS_COORDINATES, POINTWISE_NAMES, RULES, Walk, register_rule
 
 POINTWISE = """
 abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp clz
@@ -76,8 +76,6 @@ def _compare(walk: Walk, eqn, a: View, b: View) -> View | None:
 
 def same_coordinates(walk: Walk, a, b) -> bool:
     """Tie the index sets of two values' elements; False if they do not fit together."""
-    from .values import align, size_of
-
     if [size_of(i) for i in a] != [size_of(i) for i in b] and np.prod([size_of(i) for i in a]) != np.prod(
         [size_of(i) for i in b]
     ):

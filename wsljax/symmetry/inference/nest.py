@@ -11,7 +11,6 @@ from collections import defaultdict
 
 from .cells import Cells
 
-
 Seats = dict[int, int]
 """For each node of a class, the node beside it that is its parent."""
 

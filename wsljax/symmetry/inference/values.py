@@ -41,7 +41,7 @@ class Factor:
     def size(self) -> int:
         return self.port.size
 
-    def flat(self) -> list["Factor"]:
+    def flat(self) -> list[Factor]:
         """The factors into which this one has been refined."""
         if self.kids is None:
             root = find(self.port)
@@ -87,7 +87,7 @@ class View:
         self.axes, self.hidden = tuple(axes), hidden or {}
         self.index, self.const, self.key = index, const, key
 
-    def but(self, axes: Sequence[Items]) -> "View":
+    def but(self, axes: Sequence[Items]) -> View:
         """The same values under other axes."""
         return View(axes, self.hidden, self.index)
 
