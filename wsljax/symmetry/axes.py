@@ -96,6 +96,7 @@ class Alt:
 
 Axis = Union[Fixed, Unit, Prod, Sum, Alt]
 
+
 def atoms(tree: Axis) -> Iterator[Fixed | Unit]:
     """All atoms of an axis, left to right."""
     if isinstance(tree, (Fixed, Unit)):
@@ -125,7 +126,8 @@ def parse_axes(text: str, overs: dict[str, tuple[str, ...]] | None = None) -> tu
     for k, tree in enumerate(trees):
         if isinstance(tree, Alt) and tree.axis < 0:
             fits = [
-                j for j, t in enumerate(trees)
+                j
+                for j, t in enumerate(trees)
                 if j != k and isinstance(t, Sum) and len(t.parts) == len(tree.parts)
             ]
             if len(fits) != 1:
@@ -228,7 +230,9 @@ class _Parser:
             self.take("]")
         if over:
             if self.overs.get(name, over) != over:
-                raise ValueError(f"{self.text!r}: {name!r} is nested over {over} here and over {self.overs[name]} elsewhere")
+                raise ValueError(
+                    f"{self.text!r}: {name!r} is nested over {over} here and over {self.overs[name]} elsewhere"
+                )
             self.overs[name] = over
         return Unit(name, self._size(), part, () if at == default_seats(over) else at)
 
@@ -239,7 +243,9 @@ class _Parser:
         return int(self.take())
 
 
-def format_axes(trees: tuple[Axis, ...], overs: Mapping[str, tuple[str, ...]], sizes: bool = False) -> str:
+def format_axes(
+    trees: tuple[Axis, ...], overs: Mapping[str, tuple[str, ...]], sizes: bool = False
+) -> str:
     """The text of a leaf's annotation; ``sizes`` writes every size, so that it parses without shapes."""
     words = []
     for k, tree in enumerate(trees):
@@ -247,7 +253,8 @@ def format_axes(trees: tuple[Axis, ...], overs: Mapping[str, tuple[str, ...]], s
             words.append("_")
         elif isinstance(tree, Alt):
             fits = [
-                j for j, t in enumerate(trees)
+                j
+                for j, t in enumerate(trees)
                 if j != k and isinstance(t, Sum) and len(t.parts) == len(tree.parts)
             ]
             mark = "" if fits == [tree.axis] else f"@{tree.axis}"
@@ -266,8 +273,16 @@ def _format(tree: Axis, overs: Mapping[str, tuple[str, ...]], sizes: bool) -> st
         over = overs.get(tree.name, ())
         part = "" if tree.part is None else f".{tree.part}"
         seats = default_seats(over)
-        words = [o if a == d else f"{o}#{a}" for o, a, d in zip(over, tree.at or seats, seats, strict=True)]
-        return tree.name + part + (f"[{','.join(words)}]" if words else "") + (f"={tree.size}" if sizes else "")
+        words = [
+            o if a == d else f"{o}#{a}"
+            for o, a, d in zip(over, tree.at or seats, seats, strict=True)
+        ]
+        return (
+            tree.name
+            + part
+            + (f"[{','.join(words)}]" if words else "")
+            + (f"={tree.size}" if sizes else "")
+        )
     if isinstance(tree, Prod):
         return "(" + " ".join(_format(p, overs, sizes) for p in tree.parts) + ")"
     if isinstance(tree, Sum):

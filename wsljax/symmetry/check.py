@@ -41,14 +41,19 @@ def check(fn: Callable, params: Any, spec: Spec, *inputs: Any, key: jax.Array) -
     run = jax.jit(fn)
     base = run(params, *inputs)
     if not all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(base)):
-        raise ValueError("`fn` gives NaN or infinite outputs at these params and inputs; nothing can be compared")
+        raise ValueError(
+            "`fn` gives NaN or infinite outputs at these params and inputs; nothing can be compared"
+        )
     full = spec.sample(key)
     changes = {}
     for name in [*full, "all"]:
         g = {k: v for k, v in full.items() if name in ("all", k)}
         moved = run(spec.act(g, params), *spec.act_inputs(g, inputs))
         changes[name] = max(
-            (relative_change(a, b) for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(spec.act_outputs(g, base)))),
+            (
+                relative_change(a, b)
+                for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(spec.act_outputs(g, base)))
+            ),
             default=0.0,
         )
     return changes

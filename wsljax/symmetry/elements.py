@@ -52,7 +52,10 @@ def _closed(spec, tree: Axis) -> bool:
     names = [p.name for p in parts]
     for p in parts:
         if isinstance(p, Unit):
-            if any(names.count(o) <= max(p.at or (0,)) or names.count(o) < spec.over(p.name).count(o) for o in spec.over(p.name)):
+            if any(
+                names.count(o) <= max(p.at or (0,)) or names.count(o) < spec.over(p.name).count(o)
+                for o in spec.over(p.name)
+            ):
                 return False
             if p.part is not None and names.count(p.name) != len(spec.parts(p.name)):
                 return False
@@ -93,7 +96,9 @@ def _gather_coordinates(spec, g: Element, parts: Sequence[Axis]) -> list[jax.Arr
     return out
 
 
-def _spread(spec, perm: jax.Array, unit: Unit, parts: Sequence[Axis], group: Sequence[int]) -> jax.Array:
+def _spread(
+    spec, perm: jax.Array, unit: Unit, parts: Sequence[Axis], group: Sequence[int]
+) -> jax.Array:
     """A permutation array laid along the axes of its parents and of its own factors."""
     where = [*seat([p.name for p in parts], spec.over(unit.name), unit.at), *group]
     perm = perm.reshape([parts[k].size for k in where])
@@ -115,14 +120,17 @@ def _act_on_block(spec, g: Element, piece: tuple[Fixed | Unit, ...], x: jax.Arra
         for a, group in zip(labels, groups, strict=True)
     )
     order = sorted(
-        (k for k, a in enumerate(merged) if isinstance(a, Unit)), key=lambda k: len(spec.over(merged[k].name))
+        (k for k, a in enumerate(merged) if isinstance(a, Unit)),
+        key=lambda k: len(spec.over(merged[k].name)),
     )
     for k in order:
         name = merged[k].name
         if not spec.over(name):
             x = jnp.take(x, g[name], axis=k, unique_indices=True, mode="clip")
         else:
-            x = jnp.take_along_axis(x, _spread(spec, g[name], merged[k], merged, (k,)), axis=k, mode="clip")
+            x = jnp.take_along_axis(
+                x, _spread(spec, g[name], merged[k], merged, (k,)), axis=k, mode="clip"
+            )
     return x
 
 

@@ -84,7 +84,9 @@ def infer(
                 "`infer(lambda params, x: fn(params, x, option), params, x)`"
             )
         if 0 in np.shape(x):
-            raise ValueError(f"input {path!r} has a zero-size axis: shape {np.shape(x)}; pass a non-empty example")
+            raise ValueError(
+                f"input {path!r} has a zero-size axis: shape {np.shape(x)}; pass a non-empty example"
+            )
     moving = free_inputs if isinstance(free_inputs, tuple) else (free_inputs,) * len(inputs)
     if len(moving) != len(inputs):
         raise ValueError(f"`free_inputs` has {len(moving)} flags for {len(inputs)} inputs")
@@ -94,7 +96,14 @@ def infer(
     closed, out_tree = jax.make_jaxpr(fn, return_shape=True)(shapes, *in_shapes)
     jaxpr, consts = open_jaxpr(closed)
     free = [moving[p[0].idx] for p, _ in ends]
-    trace = (jaxpr, consts, [x.shape for x in abstract], [np.shape(x) for _, x in ends], free, free_outputs)
+    trace = (
+        jaxpr,
+        consts,
+        [x.shape for x in abstract],
+        [np.shape(x) for _, x in ends],
+        free,
+        free_outputs,
+    )
     with _without_collector():
         return _analyse(trace, paths, end_paths, out_tree, treedef)
 
@@ -130,11 +139,16 @@ def _analyse(trace, paths: list[str], end_paths: list[str], out_tree: Any, treed
     out_shown = [shown(p, v) for p, v in zip(out_paths, outs, strict=True)]
     free_ends = (in_shown if any(free) else []) + (out_shown if free_outputs else [])
     notes = Annotator(cells, leaves, free_ends)
-    spec = _assemble(notes, leaves, in_shown if any(free) else None, out_shown if free_outputs else None, treedef)
+    spec = _assemble(
+        notes, leaves, in_shown if any(free) else None, out_shown if free_outputs else None, treedef
+    )
     if walk.unknown:
         warnings.warn(
-            "no rule for " + "; ".join(sorted(set(walk.unknown))) + ": what they touch is pinned; see "
-            "`wsljax.symmetry.register_rule`", stacklevel=4,
+            "no rule for "
+            + "; ".join(sorted(set(walk.unknown)))
+            + ": what they touch is pinned; see "
+            "`wsljax.symmetry.register_rule`",
+            stacklevel=4,
         )
     return spec
 
@@ -165,7 +179,9 @@ def _worth_unrolling(walk: Walk) -> frozenset:
     if not loops:
         return frozenset()
     links = list(walk.links)
-    kept = [x for i, x in enumerate(links) if not any(i in r for loop in loops for r in loop.carrying)]
+    kept = [
+        x for i, x in enumerate(links) if not any(i in r for loop in loops for r in loop.carrying)
+    ]
     walk.links = kept
     cells = Cells(walk)
     walk.links = links
@@ -175,11 +191,14 @@ def _worth_unrolling(walk: Walk) -> frozenset:
         outside: set[int] = set()
         for key, array in cells.arrays.items():
             if key not in inner:
-                outside |= {cells.root(n) for cell in array.cells.values() for nodes in cell for n in nodes}
+                outside |= {
+                    cells.root(n) for cell in array.cells.values() for nodes in cell for n in nodes
+                }
         for before, after in zip(loop.carries, loop.results, strict=True):
             a, b = _nodes(cells, before), _nodes(cells, after)
             if len(a) == len(b) and any(
-                x != y and not {x, y} & outside and not {x, y} & set(cells.reasons) for x, y in zip(a, b, strict=True)
+                x != y and not {x, y} & outside and not {x, y} & set(cells.reasons)
+                for x, y in zip(a, b, strict=True)
             ):
                 worth.add(loop.mark)
     return frozenset(worth)
@@ -199,7 +218,10 @@ def _nodes(cells: Cells, view: View) -> list[int]:
 
 
 def _assemble(notes: Annotator, leaves, inputs, outputs, treedef) -> Spec:
-    parts = {notes.names[k]: tuple(notes.cells.size[c] for c in group) for k, group in notes.members.items()}
+    parts = {
+        notes.names[k]: tuple(notes.cells.size[c] for c in group)
+        for k, group in notes.members.items()
+    }
     parts = {name: sizes for name, sizes in parts.items() if len(sizes) > 1}
 
     def build(group) -> tuple[Leaf, ...] | None:
@@ -208,13 +230,23 @@ def _assemble(notes: Annotator, leaves, inputs, outputs, treedef) -> Spec:
         return tuple(Leaf(s.path, s.shape, rejoin(notes.trees(s), parts)) for s in group)
 
     built = build(leaves), build(inputs), build(outputs)
-    split = {a.name for group in built for leaf in group or () for t in leaf.trees for a in _units_in(t) if a.part is not None}
+    split = {
+        a.name
+        for group in built
+        for leaf in group or ()
+        for t in leaf.trees
+        for a in _units_in(t)
+        if a.part is not None
+    }
     units = tuple(
         Units(
-            name, notes.sizes[key], tuple(notes.names[b] for b, _ in notes.over.get(key, ())),
+            name,
+            notes.sizes[key],
+            tuple(notes.names[b] for b, _ in notes.over.get(key, ())),
             parts.get(name, ()) if name in split else (),
         )
-        for key, name in notes.names.items() if not name.startswith("_")
+        for key, name in notes.names.items()
+        if not name.startswith("_")
     )
     pinned = tuple(Pinned(s.path, *row) for s in leaves for row in reasons(notes.cells, s))
     spec = Spec(built[0], units, (), built[1], built[2], pinned, treedef)
@@ -227,7 +259,9 @@ def _units_in(tree):
 
 
 def _abstract(x: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(np.shape(x), jax.dtypes.result_type(x) if not hasattr(x, "dtype") else x.dtype)
+    return jax.ShapeDtypeStruct(
+        np.shape(x), jax.dtypes.result_type(x) if not hasattr(x, "dtype") else x.dtype
+    )
 
 
 def _check_leaf(path: str, leaf: Any) -> None:
@@ -243,12 +277,22 @@ def _check_leaf(path: str, leaf: Any) -> None:
             "and close over it"
         )
     if 0 in leaf.shape:
-        raise ValueError(f"params: leaf {path!r} has a zero-size axis, shape {tuple(leaf.shape)}; remove the leaf")
-    if is_tracer(leaf) or isinstance(leaf, jax.ShapeDtypeStruct) or not isinstance(leaf, (jax.Array, np.ndarray)):
+        raise ValueError(
+            f"params: leaf {path!r} has a zero-size axis, shape {tuple(leaf.shape)}; remove the leaf"
+        )
+    if (
+        is_tracer(leaf)
+        or isinstance(leaf, jax.ShapeDtypeStruct)
+        or not isinstance(leaf, (jax.Array, np.ndarray))
+    ):
         return
     if not leaf.is_fully_addressable if isinstance(leaf, jax.Array) else False:
         return
-    if leaf.size <= 1 << 24 and not bool(np.isfinite(np.sum(np.asarray(leaf, np.complex128 if np.iscomplexobj(leaf) else np.float64)))):
+    if leaf.size <= 1 << 24 and not bool(
+        np.isfinite(
+            np.sum(np.asarray(leaf, np.complex128 if np.iscomplexobj(leaf) else np.float64))
+        )
+    ):
         raise ValueError(
             f"params: leaf {path!r} has NaN or infinite entries; pass finite weights, or their "
             "ShapeDtypeStructs (`jax.eval_shape`) if only shapes are meant"

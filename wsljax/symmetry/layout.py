@@ -31,7 +31,9 @@ class Block:
     parents: tuple[tuple[int, ...], ...] = ()
 
 
-def seat(labels: Sequence[str | None], over: tuple[str, ...], at: tuple[int, ...]) -> tuple[int, ...]:
+def seat(
+    labels: Sequence[str | None], over: tuple[str, ...], at: tuple[int, ...]
+) -> tuple[int, ...]:
     """Positions among ``labels`` of the parents of units nested over ``over``.
 
     Raises:
@@ -41,7 +43,9 @@ def seat(labels: Sequence[str | None], over: tuple[str, ...], at: tuple[int, ...
     for o, k in zip(over, at or default_seats(over), strict=True):
         places = [i for i, label in enumerate(labels) if label == o]
         if k >= len(places):
-            raise ValueError(f"nested over {o!r}, of which {len(places)} stand beside it (needs {k + 1})")
+            raise ValueError(
+                f"nested over {o!r}, of which {len(places)} stand beside it (needs {k + 1})"
+            )
         seats.append(places[k])
     return tuple(seats)
 
@@ -104,7 +108,9 @@ def fused_order(trees: Sequence[Axis]) -> tuple[tuple[int, ...], ...]:
     for group in groups:
         if isinstance(group, dict):
             if sorted(group) != list(range(len(group))):
-                raise ValueError(f"factors {sorted(group)} of a product unit stand without their siblings")
+                raise ValueError(
+                    f"factors {sorted(group)} of a product unit stand without their siblings"
+                )
             done.append(tuple(group[i] for i in range(len(group))))
         else:
             done.append(tuple(group))
@@ -148,7 +154,9 @@ def _recompose(queue: list[jax.Array], trees: tuple[Axis, ...]) -> jax.Array:
         x = _recompose(queue, _expand(trees, axis))
         n = len(trees[axis].parts)
         return x.reshape(x.shape[:axis] + (trees[axis].size,) + x.shape[axis + n :])
-    return jnp.concatenate([_recompose(queue, sub) for _, _, sub in _segments(trees, axis)], axis=axis)
+    return jnp.concatenate(
+        [_recompose(queue, sub) for _, _, sub in _segments(trees, axis)], axis=axis
+    )
 
 
 def pieces(trees: tuple[Axis, ...]) -> list[tuple[Fixed | Unit, ...]]:
@@ -162,7 +170,9 @@ def pieces(trees: tuple[Axis, ...]) -> list[tuple[Fixed | Unit, ...]]:
     return [p for _, _, sub in _segments(trees, axis) for p in pieces(sub)]
 
 
-def blocks_of(path: str, trees: tuple[Axis, ...], overs: Mapping[str, tuple[str, ...]]) -> list[Block]:
+def blocks_of(
+    path: str, trees: tuple[Axis, ...], overs: Mapping[str, tuple[str, ...]]
+) -> list[Block]:
     """The static description of a leaf's blocks: names are the leaf's path, numbered if several.
 
     Raises:

@@ -12,11 +12,16 @@ def _columns(rows: list[tuple[str, ...]]) -> list[str]:
 
 def table(spec) -> str:
     """The spec as a table; see :meth:`Spec.__repr__`."""
-    lines = [f"Spec: {len(spec.leaves)} leaves, {len(spec.units)} sets of units, log(order) = {spec.log_order():.6g}"]
+    lines = [
+        f"Spec: {len(spec.leaves)} leaves, {len(spec.units)} sets of units, log(order) = {spec.log_order():.6g}"
+    ]
     for title, group in (("leaf", spec.leaves), ("input", spec.inputs), ("output", spec.outputs)):
         if group:
             rows = [(title, "shape", "axes")]
-            rows += [(x.path or "(itself)", str(x.shape), format_axes(x.trees, spec._overs)) for x in group]
+            rows += [
+                (x.path or "(itself)", str(x.shape), format_axes(x.trees, spec._overs))
+                for x in group
+            ]
             lines += ["", *_columns(rows)]
     if spec.units:
         rows = [("units", "size", "one copy for each of", "group")]

@@ -31,7 +31,9 @@ def resolve(
         except ValueError as e:
             raise ValueError(f"{path!r}: {e}") from None
         if len(parsed) != len(shape):
-            raise ValueError(f"{path!r}: annotation {text!r} has {len(parsed)} axes, the array has shape {shape}")
+            raise ValueError(
+                f"{path!r}: annotation {text!r} has {len(parsed)} axes, the array has shape {shape}"
+            )
         trees[path] = parsed
     known: dict[Name, int] = {}
     for path in trees:
@@ -43,8 +45,13 @@ def resolve(
     while progress:
         before = len(known), sum(t.size == UNKNOWN for ts in trees.values() for t in ts)
         for path, (_, shape) in leaves.items():
-            trees[path] = tuple(_solve(known, path, t, n) for t, n in zip(trees[path], shape, strict=True))
-        progress = before != (len(known), sum(t.size == UNKNOWN for ts in trees.values() for t in ts))
+            trees[path] = tuple(
+                _solve(known, path, t, n) for t, n in zip(trees[path], shape, strict=True)
+            )
+        progress = before != (
+            len(known),
+            sum(t.size == UNKNOWN for ts in trees.values() for t in ts),
+        )
     for path, (text, shape) in leaves.items():
         for k, (tree, n) in enumerate(zip(trees[path], shape, strict=True)):
             if tree.size == UNKNOWN:
@@ -53,7 +60,9 @@ def resolve(
                     "write them, as in 'u=3+v' or '_3+v'"
                 )
             if tree.size != n:
-                raise ValueError(f"{path!r}: axis {k} of {text!r} has size {tree.size}, the array has shape {shape}")
+                raise ValueError(
+                    f"{path!r}: axis {k} of {text!r} has size {tree.size}, the array has shape {shape}"
+                )
     return trees, _units(trees, overs)
 
 
@@ -89,7 +98,9 @@ def _solve(known: dict[Name, int], path: str, tree: Axis, size: int) -> Axis:
     return replace(tree, parts=tuple(parts))
 
 
-def _units(trees: Mapping[str, tuple[Axis, ...]], overs: Mapping[str, tuple[str, ...]]) -> tuple[Units, ...]:
+def _units(
+    trees: Mapping[str, tuple[Axis, ...]], overs: Mapping[str, tuple[str, ...]]
+) -> tuple[Units, ...]:
     found: dict[str, dict[int | None, int]] = {}
     for leaf in trees.values():
         for tree in leaf:

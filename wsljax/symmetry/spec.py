@@ -95,7 +95,10 @@ class Spec:
         every = (self.leaves, self.inputs or (), self.outputs or ())
         return {
             a.name: a.size
-            for group in every for leaf in group for t in leaf.trees for a in atoms(t)
+            for group in every
+            for leaf in group
+            for t in leaf.trees
+            for a in atoms(t)
             if isinstance(a, Fixed) and a.name
         }
 
@@ -123,7 +126,9 @@ class Spec:
     @cached_property
     def layout(self) -> tuple[Block, ...]:
         """The blocks of all leaves, in order."""
-        return tuple(b for leaf in self.leaves for b in blocks_of(leaf.path, leaf.trees, self._overs))
+        return tuple(
+            b for leaf in self.leaves for b in blocks_of(leaf.path, leaf.trees, self._overs)
+        )
 
     def log_order(self) -> float:
         """Natural logarithm of the number of permutations in the group.
@@ -176,7 +181,9 @@ class Spec:
         g = self._checked(g)
         leaves = self.flatten(params)
         treedef = jax.tree_util.tree_structure(params)
-        moved = [elements.act_on_leaf(self, g, leaf.trees, x) for leaf, x in zip(self.leaves, leaves)]
+        moved = [
+            elements.act_on_leaf(self, g, leaf.trees, x) for leaf, x in zip(self.leaves, leaves)
+        ]
         return jax.tree_util.tree_unflatten(treedef, moved)
 
     def act_inputs(self, g, inputs: tuple) -> tuple:
@@ -185,7 +192,9 @@ class Spec:
 
     def act_outputs(self, g, outputs: Any) -> Any:
         """The outputs moved by ``g`` (a spec inferred with ``free_outputs``; else unchanged)."""
-        return outputs if self.outputs is None else self._act_on(g, self.outputs, outputs, "outputs")
+        return (
+            outputs if self.outputs is None else self._act_on(g, self.outputs, outputs, "outputs")
+        )
 
     def _act_on(self, g, leaves: tuple[Leaf, ...], tree: Any, what: str) -> Any:
         g = self._checked(g)
@@ -197,7 +206,9 @@ class Spec:
     def _checked(self, g) -> dict[str, jax.Array]:
         for name in g:
             if name not in self._units:
-                raise ValueError(f"element has {name!r}, which is not among the units {tuple(self._units)}")
+                raise ValueError(
+                    f"element has {name!r}, which is not among the units {tuple(self._units)}"
+                )
         out = {}
         for u in self.units:
             shape = (*[self.size_of(o) for o in u.over], u.size)
@@ -205,7 +216,9 @@ class Spec:
                 out[u.name] = jax.numpy.broadcast_to(jax.numpy.arange(u.size), shape)
                 continue
             if tuple(g[u.name].shape) != shape:
-                raise ValueError(f"element[{u.name!r}] has shape {tuple(g[u.name].shape)}; expected {shape}")
+                raise ValueError(
+                    f"element[{u.name!r}] has shape {tuple(g[u.name].shape)}; expected {shape}"
+                )
             out[u.name] = g[u.name]
         return out
 
@@ -236,7 +249,9 @@ class Spec:
             )
         for b in self.layout:
             if tuple(blocks[b.name].shape) != b.shape:
-                raise ValueError(f"block {b.name!r} has shape {tuple(blocks[b.name].shape)}; expected {b.shape}")
+                raise ValueError(
+                    f"block {b.name!r} has shape {tuple(blocks[b.name].shape)}; expected {b.shape}"
+                )
         arrays, at = [], 0
         for leaf in self.leaves:
             n = len(blocks_of(leaf.path, leaf.trees, self._overs))
@@ -244,7 +259,9 @@ class Spec:
             at += n
         treedef = self.treedef if like is None else jax.tree_util.tree_structure(like)
         if treedef is None:
-            raise ValueError("this spec does not know the structure of its tree: pass `like=params`")
+            raise ValueError(
+                "this spec does not know the structure of its tree: pass `like=params`"
+            )
         return jax.tree_util.tree_unflatten(treedef, arrays)
 
     # ------------------------------------------------------------------ text
@@ -260,7 +277,11 @@ class Spec:
             if group is None:
                 return None
             return [
-                {"path": x.path, "shape": list(x.shape), "axes": format_axes(x.trees, self._overs, sizes=True)}
+                {
+                    "path": x.path,
+                    "shape": list(x.shape),
+                    "axes": format_axes(x.trees, self._overs, sizes=True),
+                }
                 for x in group
             ]
 
@@ -269,7 +290,8 @@ class Spec:
                 "format": "wsljax.Spec/1",
                 "leaves": leaves(self.leaves),
                 "units": [
-                    {"name": u.name, "size": u.size, "over": list(u.over), "parts": list(u.parts)} for u in self.units
+                    {"name": u.name, "size": u.size, "over": list(u.over), "parts": list(u.parts)}
+                    for u in self.units
                 ],
                 "inputs": leaves(self.inputs),
                 "outputs": leaves(self.outputs),
@@ -298,12 +320,21 @@ class Spec:
             def leaves(group):
                 if group is None:
                     return None
-                return tuple(Leaf(x["path"], tuple(x["shape"]), parse_axes(x["axes"])) for x in group)
+                return tuple(
+                    Leaf(x["path"], tuple(x["shape"]), parse_axes(x["axes"])) for x in group
+                )
 
-            units = tuple(Units(u["name"], u["size"], tuple(u["over"]), tuple(u["parts"])) for u in data["units"])
+            units = tuple(
+                Units(u["name"], u["size"], tuple(u["over"]), tuple(u["parts"]))
+                for u in data["units"]
+            )
             pinned = tuple(Pinned(*row) for row in data["pinned"])
             main = leaves(data["leaves"])
-            inputs, outputs, structure = leaves(data["inputs"]), leaves(data["outputs"]), data["structure"]
+            inputs, outputs, structure = (
+                leaves(data["inputs"]),
+                leaves(data["outputs"]),
+                data["structure"],
+            )
         except (KeyError, TypeError, json.JSONDecodeError) as e:
             raise ValueError(f"not a spec in JSON: {e!r}") from e
         treedef = None
@@ -358,7 +389,7 @@ def _matched(leaves: tuple[Leaf, ...], flat: list[tuple[str, Any]], what: str) -
     for leaf, (path, x) in zip(leaves, flat, strict=True):
         if tuple(getattr(x, "shape", ())) != leaf.shape:
             hint = ""
-            if tuple(getattr(x, "shape", ()))[-len(leaf.shape):] == leaf.shape:
+            if tuple(getattr(x, "shape", ()))[-len(leaf.shape) :] == leaf.shape:
                 hint = "; for a stack of networks use jax.vmap"
             raise ValueError(
                 f"{what}: {path!r} has shape {tuple(getattr(x, 'shape', ()))}, the spec has {leaf.shape}{hint}"
@@ -422,7 +453,9 @@ def parse(params: Any, annotations: Any) -> Spec:
     shapes = {key_path_str(p): tuple(x.shape) for p, x in flat}
     texts = annotations
     if not isinstance(annotations, Mapping) or set(annotations) != set(shapes):
-        tree = jax.tree_util.tree_flatten_with_path(annotations, is_leaf=lambda x: isinstance(x, str))[0]
+        tree = jax.tree_util.tree_flatten_with_path(
+            annotations, is_leaf=lambda x: isinstance(x, str)
+        )[0]
         texts = {key_path_str(p): x for p, x in tree}
     if set(texts) != set(shapes):
         raise ValueError(

@@ -70,7 +70,9 @@ def make_expressible(cells: Cells, shown: Sequence[Shown]) -> None:
                     elif there == here:
                         bad = s.axes[here].index(("leaf", g)) > s.axes[here].index(("leaf", k))
                     else:
-                        bad = s.axes[there][0] != ("leaf", g) or bool(crossing.get(here, set()) - {g})
+                        bad = s.axes[there][0] != ("leaf", g) or bool(
+                            crossing.get(here, set()) - {g}
+                        )
                         bad |= any(here == s.axis_of(t) for ts in crossing.values() for t in ts)
                         bad |= there in crossing
                         if not bad:
@@ -116,8 +118,11 @@ class Annotator:
         self.members: dict[int, list[int]] = {}
         visible = {
             cells.root(n)
-            for s in every if s.array is not None
-            for cell in s.array.cells.values() for nodes in cell for n in nodes
+            for s in every
+            if s.array is not None
+            for cell in s.array.cells.values()
+            for nodes in cell
+            for n in nodes
         }
         free = {c for c in visible if c not in cells.reasons}
         self.over: dict[int, list[tuple[int, int]]] = {}
@@ -145,7 +150,9 @@ class Annotator:
                 for nodes in cell:
                     for n in nodes:
                         if self.cells.root(n) not in touched:
-                            self.cells.reasons.setdefault(self.cells.root(n), "not read by the function")
+                            self.cells.reasons.setdefault(
+                                self.cells.root(n), "not read by the function"
+                            )
 
     def _nest(self, found, free: set[int], chained: set[int], every: Sequence[Shown]) -> None:
         """Which sets of units are nested over which (``(class, how many of that class before it)``)."""
@@ -167,7 +174,9 @@ class Annotator:
             common = [k for k in tables[0] if all(k in t for t in tables)]
             self.over[key] = sorted(common)
             for k in common:
-                self.seats[(key, *k)] = {n: order.get(m, 0) for t in tables for n, m in t[k].items()}
+                self.seats[(key, *k)] = {
+                    n: order.get(m, 0) for t in tables for n, m in t[k].items()
+                }
         again = True
         while again:  # parents' own parents must be parents too, else the nesting is given up
             again = False
@@ -211,7 +220,9 @@ class Annotator:
     def _steady(seats: dict[int, int], order: dict[int, int], alike: dict[int, int]) -> bool:
         """Whether the parent is the same occurrence in all cells that one annotation covers."""
         return all(
-            order.get(m, 0) == order.get(seats[alike[n]], 0) for n, m in seats.items() if alike.get(n, n) in seats and n in alike
+            order.get(m, 0) == order.get(seats[alike[n]], 0)
+            for n, m in seats.items()
+            if alike.get(n, n) in seats and n in alike
         )
 
     def _name(self, every: Sequence[Shown]) -> None:
@@ -280,7 +291,9 @@ class Annotator:
                 if g in choice or s.axis_of(g) == s.axis_of(k):
                     continue
                 axis = s.axis_of(g)
-                subs = [self._trees(s, needs, {**choice, g: i}) for i in range(len(array.options[g]))]
+                subs = [
+                    self._trees(s, needs, {**choice, g: i}) for i in range(len(array.options[g]))
+                ]
                 subs = _grouped(subs, axis)
                 out: list[Axis] = []
                 for a in range(len(s.axes)):
@@ -288,9 +301,16 @@ class Annotator:
                     if a == axis:
                         out.append(Sum(tuple(column)) if len(column) > 1 else column[0])
                     else:
-                        out.append(column[0] if all(c == column[0] for c in column) else Alt(axis, tuple(column)))
+                        out.append(
+                            column[0]
+                            if all(c == column[0] for c in column)
+                            else Alt(axis, tuple(column))
+                        )
                 return out
-        return [_tidy(self._axis(s, needs, choice, items, n)) for items, n in zip(s.axes, s.shape, strict=True)]
+        return [
+            _tidy(self._axis(s, needs, choice, items, n))
+            for items, n in zip(s.axes, s.shape, strict=True)
+        ]
 
     def _axis(self, s: Shown, needs, choice: dict[int, int], items, size: int) -> Axis:
         parts: list[Axis] = []
@@ -327,7 +347,9 @@ class Annotator:
     def _leaves(self, s: Shown, choice: dict[int, int], k: int) -> list[Axis]:
         """The atoms of one leaf factor in a cell that agrees with ``choice`` (others do not matter)."""
         full = tuple(choice.get(g, 0) for g in range(len(s.array.options)))
-        return [self.atom(n) for n in s.array.cells[full][k]] or ([Fixed(1)] if len(s.array.options[k]) > 1 else [])
+        return [self.atom(n) for n in s.array.cells[full][k]] or (
+            [Fixed(1)] if len(s.array.options[k]) > 1 else []
+        )
 
 
 def _grouped(subs: list[list[Axis]], axis: int) -> list[list[Axis]]:
@@ -356,11 +378,18 @@ def _tidy(tree: Axis) -> Axis:
     for p in map(_tidy, tree.parts):
         flat += p.parts if type(p) is type(tree) else (p,)
     if isinstance(tree, Prod):
-        flat = [p for p in flat if not (isinstance(p, Fixed) and p.size == 1 and p.name is None)] or [Fixed(1)]
+        flat = [
+            p for p in flat if not (isinstance(p, Fixed) and p.size == 1 and p.name is None)
+        ] or [Fixed(1)]
     out: list[Axis] = []
     for p in flat:
         last = out[-1] if out else None
-        if isinstance(p, Fixed) and isinstance(last, Fixed) and p.name is None and last.name is None:
+        if (
+            isinstance(p, Fixed)
+            and isinstance(last, Fixed)
+            and p.name is None
+            and last.name is None
+        ):
             n = last.size * p.size if isinstance(tree, Prod) else last.size + p.size
             out[-1] = Fixed(n)
         else:
@@ -384,7 +413,9 @@ def rejoin(trees: tuple[Axis, ...], parts_of: dict[str, tuple[int, ...]]) -> tup
                 if isinstance(p, Unit) and p.part == 0:
                     n = len(parts_of[p.name])
                     run = parts[i : i + n]
-                    if [(getattr(q, "name", None), getattr(q, "part", None)) for q in run] == [(p.name, j) for j in range(n)]:
+                    if [(getattr(q, "name", None), getattr(q, "part", None)) for q in run] == [
+                        (p.name, j) for j in range(n)
+                    ]:
                         parts[i : i + n] = [Unit(p.name, prod(parts_of[p.name]), None, p.at)]
                 i += 1
         return parts[0] if len(parts) == 1 else type(tree)(tuple(parts))

@@ -42,7 +42,11 @@ def branches(port: Port, memo: dict[int, list[Branch]]) -> list[Branch]:
         out, stride = [Branch(0, ())], root.size
         for p in root.parts:
             stride //= p.size
-            out = [Branch(a.start + b.start * stride, a.leaves + b.leaves) for a in out for b in branches(p, memo)]
+            out = [
+                Branch(a.start + b.start * stride, a.leaves + b.leaves)
+                for a in out
+                for b in branches(p, memo)
+            ]
     else:
         out = [Branch(0, (root.size,) if root.size > 1 else ())]
     memo[id(root)] = out
@@ -182,7 +186,9 @@ class Cells:
                     for i, b in enumerate(opts)
                 }
             found = {
-                s + t * stride: chosen + more for s, chosen in found.items() for t, more in options.items()
+                s + t * stride: chosen + more
+                for s, chosen in found.items()
+                for t, more in options.items()
             }
         return found
 
@@ -233,10 +239,16 @@ class Cells:
                 table = self._choices(e)
                 whole = prod(f.size for f in e.items)
                 if e.offset or whole != v.size:
-                    table = {s - e.offset: c for s, c in table.items() if e.offset <= s < e.offset + v.size}
+                    table = {
+                        s - e.offset: c
+                        for s, c in table.items()
+                        if e.offset <= s < e.offset + v.size
+                    }
                 tables.append(table)
             starts = [s for s in tables[0] if all(s in t for t in tables)]
-            per_variable.append([[(e.role, t[s]) for e, t in zip(v.entries, tables)] for s in starts])
+            per_variable.append(
+                [[(e.role, t[s]) for e, t in zip(v.entries, tables)] for s in starts]
+            )
         arrays = [None if s is None else self.arrays[id(s)] for s in structs]
         covered: list[set[int]] = [set() for _ in arrays]
         for options in per_variable:
@@ -258,7 +270,8 @@ class Cells:
                 for f, i in chosen:
                     choice[role][arrays[role].places[id(f)]] = i  # type: ignore[index, union-attr]
         cells = [
-            None if a is None else a.cells.get(tuple(c)) for a, c in zip(arrays, choice, strict=True)  # type: ignore[arg-type]
+            None if a is None else a.cells.get(tuple(c))
+            for a, c in zip(arrays, choice, strict=True)  # type: ignore[arg-type]
         ]
         groups: list[list[tuple[int, int]]] = []
         for option in combination:

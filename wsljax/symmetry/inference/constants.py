@@ -56,7 +56,7 @@ def view_of_constant(walk, value: Any) -> View:
     for items, k in zip(view.axes, busy, strict=True):
         axes[k] = items
         if len(busy) == 1 and array.dtype.kind in "iu" and _is_count(array, k):
-            index = Index(items)
+            index = Index(items, token=walk.fresh())
         elif not _cut_runs(walk, items, cuts[k], shape[k]):
             walk.pin_items(items, _CLOSED_OVER)
     return View(axes, index=index, const=const)
@@ -71,7 +71,10 @@ def _is_diagonal(array: np.ndarray, busy: list[int]) -> bool:
     if not (matrix == matrix[:, :, :1]).all():
         return False
     matrix = matrix[:, :, 0]
-    return bool((np.diag(matrix) == matrix[0, 0]).all() and (matrix[~np.eye(n, dtype=bool)] == matrix[0, 1]).all())
+    return bool(
+        (np.diag(matrix) == matrix[0, 0]).all()
+        and (matrix[~np.eye(n, dtype=bool)] == matrix[0, 1]).all()
+    )
 
 
 def _diagonal(walk, shape: tuple[int, ...], busy: list[int], const) -> View:

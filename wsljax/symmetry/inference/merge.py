@@ -41,8 +41,11 @@ def merge_segments(cells: Cells) -> dict[int, int]:
     return {
         b: a
         for a, b in following.items()
-        if b is not None and b != a and preceding.get(b) == a
-        and not cells.is_fixed(a) and not cells.is_fixed(b)
+        if b is not None
+        and b != a
+        and preceding.get(b) == a
+        and not cells.is_fixed(a)
+        and not cells.is_fixed(b)
     }
 
 
@@ -94,7 +97,8 @@ def fuse_factors(cells: Cells) -> dict[int, int]:
         if c in alone or c in groups:
             continue
         mates = [
-            d for d in together[c]
+            d
+            for d in together[c]
             if d != c and d not in alone and c in together.get(d, ()) and together[d] == together[c]
         ]
         for d in mates:

@@ -45,12 +45,18 @@ def parents(cells: Cells, candidates: set[int]) -> dict[int, list[tuple[int, Sea
     out: dict[int, list[tuple[int, Seats]]] = {}
     for c in interesting:
         found = [
-            (b, seats) for b in sorted(beside[c] - {c}) for seats in _all_seats(cells, c, b, homes[c], ties[c])
+            (b, seats)
+            for b in sorted(beside[c] - {c})
+            for seats in _all_seats(cells, c, b, homes[c], ties[c])
         ]
         if found:
             out[c] = found
     for a in list(out):  # two classes cannot each be nested over the other
-        mutual = {b for b, _ in out[a] if not cells.is_fixed_class(b) and any(c == a for c, _ in out.get(b, ()))}
+        mutual = {
+            b
+            for b, _ in out[a]
+            if not cells.is_fixed_class(b) and any(c == a for c, _ in out.get(b, ()))
+        }
         out[a] = [(b, seats) for b, seats in out[a] if b not in mutual or b < a]
     return out
 

@@ -61,20 +61,27 @@ def size_of(item: Item) -> int:
 
 
 class Index(NamedTuple):
-    """The elements of a value are coordinates of these factors (``spoilt``: shifted, of no use)."""
+    """The elements of a value are coordinates of these factors.
+
+    ``spoilt``: shifted, of no use as coordinates. ``token`` is equal for equal indices.
+    """
 
     items: Items
     spoilt: bool = False
+    token: int = 0
 
 
 class View:
     """How one value reads its array.
 
     ``hidden`` holds axes that the value has without showing them: the step of a scan, the choice of a
-    scalar index. ``const`` is the value where it is a small known constant, ``key`` names equal scalars.
+    scalar index. ``const`` is the value where it is a small known constant, ``key`` names equal
+    indices. ``gathered`` are hidden axes too, chosen by an index that differs along axes of the value:
+    ``{key: (items, factors of the axes along which the choice differs)}``; they are forgotten by
+    whatever does not carry them along.
     """
 
-    __slots__ = ("axes", "hidden", "index", "const", "key")
+    __slots__ = ("axes", "hidden", "index", "const", "key", "gathered")
 
     def __init__(
         self,
@@ -85,11 +92,14 @@ class View:
         key: Hashable = None,
     ):
         self.axes, self.hidden = tuple(axes), hidden or {}
+        self.gathered: dict[Hashable, tuple[Items, tuple[Factor, ...]]] = {}
         self.index, self.const, self.key = index, const, key
 
     def but(self, axes: Sequence[Items]) -> View:
         """The same values under other axes."""
-        return View(axes, self.hidden, self.index)
+        view = View(axes, self.hidden, self.index)
+        view.gathered = self.gathered
+        return view
 
     def shape(self) -> tuple[int, ...]:
         out = []

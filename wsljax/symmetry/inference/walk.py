@@ -136,8 +136,13 @@ class Walk:
 
     # ------------------------------------------------------------------ equations
     def einsum(
-        self, views: Sequence[View], labels: Sequence[str | Sequence[str]], out: str | Sequence[str],
-        sizes: dict[str, int] | None = None, reason: Any = "an axis made anew",
+        self,
+        views: Sequence[View],
+        labels: Sequence[str | Sequence[str]],
+        out: str | Sequence[str],
+        sizes: dict[str, int] | None = None,
+        reason: Any = "an axis made anew",
+        choice: tuple[str, Hashable, tuple[str, ...]] | None = None,
     ) -> View:
         """An equation in index notation.
 
@@ -146,6 +151,8 @@ class Walk:
             labels: for each operand, one label per axis (a list, or text split at spaces).
             out: the labels of the result. A label that no operand has is a new axis, fixed, of the
                 size given in ``sizes``.
+            choice: ``(label, key, along)``: the result's elements belong to one coordinate of
+                ``label``, chosen by the index ``key``, which differs along the labels ``along``.
 
         Returns:
             The result. Axes of one label are tied; those absent from ``out`` are summed, or anything
@@ -162,6 +169,12 @@ class Walk:
                 entry[r] = items
             for key, items in view.hidden.items():
                 where.setdefault(key, [None] * len(views))[r] = items
+        chosen = _chosen_alike(views, words, target)
+        for key in chosen:
+            where["gathered", key] = [v.gathered[key][0] if key in v.gathered else None for v in views]
+        if choice is not None:
+            where["gathered", choice[1]] = where.pop(choice[0])
+            chosen[choice[1]] = choice[2]
         result = Struct()
         hidden: dict[Hashable, Items] = {}
         axes: dict[Hashable, Items] = {}
@@ -173,20 +186,30 @@ class Walk:
             if slots is None:
                 for r, items in enumerate(per_role):
                     broken.append(items or ())
-                    variables += [Variable(f.size, (Entry(r, (f,)),)) for f in items or () if isinstance(f, Factor)]
+                    variables += [
+                        Variable(f.size, (Entry(r, (f,)),))
+                        for f in items or ()
+                        if isinstance(f, Factor)
+                    ]
                 if kept:
                     n = next(prod(map(size_of, items)) for items in per_role if items is not None)
                     axes[label] = self._anew(result, n, len(views), variables, broken)
                 continue
             made: list[Item] = []
             for slot in slots:
-                entries = [Entry(r, (f,)) for r, f in enumerate(slot) if f is not None and not isinstance(f, int)]
+                entries = [
+                    Entry(r, (f,))
+                    for r, f in enumerate(slot)
+                    if f is not None and not isinstance(f, int)
+                ]
                 n = next(size_of(f) for f in slot if f is not None)
                 if n == 1:
                     continue
                 if kept:
                     if entries:
-                        f = Factor(entries[0].items[0].port, result, any(e.items[0].fixed for e in entries))
+                        f = Factor(
+                            entries[0].items[0].port, result, any(e.items[0].fixed for e in entries)
+                        )
                         result.roots.append(f)
                         entries.append(Entry(len(views), (f,)))
                         made.append(f)
@@ -196,19 +219,30 @@ class Walk:
                     variables.append(Variable(n, tuple(entries)))
             axes[label] = tuple(made)
         for label in axes:
-            if not isinstance(label, str):
+            if not isinstance(label, str) and not (
+                isinstance(label, tuple) and label[0] == "gathered"
+            ):
                 hidden[label] = axes[label]
         for label in target:
             if label not in axes:
-                axes[label] = self._anew(result, (sizes or {})[label], len(views), variables, broken)
+                axes[label] = self._anew(
+                    result, (sizes or {})[label], len(views), variables, broken
+                )
         self.structs.append(result)
         self.links.append(Link(len(views) + 1, tuple(variables)))
         for items in broken:
             self.pin_items(items, reason)
-        return View([axes[label] for label in target], hidden)
+        view = View([axes[label] for label in target], hidden)
+        for key, along in chosen.items():
+            items = tuple(i for label in along for i in axes[label])
+            if items and all(isinstance(i, Factor) for i in items):
+                view.gathered[key] = (axes["gathered", key], items)  # type: ignore[assignment]
+        return view
 
     @staticmethod
-    def _anew(result: Struct, n: int, role: int, variables: list[Variable], broken: list[Items]) -> Items:
+    def _anew(
+        result: Struct, n: int, role: int, variables: list[Variable], broken: list[Items]
+    ) -> Items:
         """A new axis of a result, to be pinned."""
         if n <= 1:
             return () if n == 1 else (0,)
@@ -224,13 +258,18 @@ class Walk:
         full = [v for v in views if len(v.axes) == rank]
         loose = [v for v in views if len(v.axes) < rank and v.hidden]
         first = full[0]
-        if not loose and all(v.axes == first.axes and v.hidden == first.hidden for v in full[1:]):
+        if not loose and all(
+            v.axes == first.axes and v.hidden == first.hidden and v.gathered == first.gathered
+            for v in full[1:]
+        ):
             return first.but(first.axes)
         full = _stretched(full, rank)
         words = [[f"i{k}" for k in range(rank)]] * len(full)
         return self._pointwise(full + loose, [*words, *([[]] * len(loose))], words[0], reason)
 
-    def _pointwise(self, views: list[View], words: list[list[str]], out: list[str], reason: Any) -> View:
+    def _pointwise(
+        self, views: list[View], words: list[list[str]], out: list[str], reason: Any
+    ) -> View:
         """As :meth:`einsum`, but a result that has the axes of one operand is that operand's array."""
         keys = [key for v in views for key in v.hidden]
         keys = list(dict.fromkeys(keys)) if keys else keys
@@ -239,7 +278,7 @@ class Walk:
             aligned.append(_slots([v.axes[k] if word else None for v, word in zip(views, words)]))  # type: ignore[arg-type]
         for key in keys:
             aligned.append(_slots([v.hidden.get(key) for v in views]))  # type: ignore[arg-type]
-        if any(a is None for a in aligned):
+        if any(a is None for a in aligned) or any(v.gathered for v in views):
             return self.einsum(views, words, out, reason=reason)
         busy = [s for a in aligned for s in a if any(type(i) is Factor for i in s)]
         cover = -1
@@ -258,15 +297,24 @@ class Walk:
                 roles.append(r)
         if len(roles) > 1:
             variables = tuple(
-                Variable(size_of(s[cover]), tuple(Entry(i, (s[r],)) for i, r in enumerate(roles) if isinstance(s[r], Factor)))
+                Variable(
+                    size_of(s[cover]),
+                    tuple(
+                        Entry(i, (s[r],)) for i, r in enumerate(roles) if isinstance(s[r], Factor)
+                    ),
+                )
                 for s in busy
             )
             self.links.append(Link(len(roles), variables))
-        made = [tuple(next((i for i in (s[cover], *s) if i is not None), 1) for s in a) for a in aligned]  # type: ignore[union-attr]
+        made = [
+            tuple(next((i for i in (s[cover], *s) if i is not None), 1) for s in a) for a in aligned
+        ]  # type: ignore[union-attr]
         made = [tuple(i for i in items if i != 1) for items in made]
         return View(made[: len(out)], dict(zip(keys, made[len(out) :], strict=True)))
 
-    def reshape(self, view: View, shape: Sequence[int], reason: Any = "a reshape across units") -> View:
+    def reshape(
+        self, view: View, shape: Sequence[int], reason: Any = "a reshape across units"
+    ) -> View:
         """Row-major reshape; runs of axes whose factors would break are pinned."""
         old, new = view.shape(), tuple(shape)
         if 0 in new:
@@ -300,7 +348,9 @@ class Walk:
         kept = [k for k in range(len(new)) if k not in lost]
         words = [f"n{k}" for k in range(len(new))]
         source = View([axes[k] for k in kept], view.hidden)
-        return self.einsum([source], [[words[k] for k in kept]], words, {words[k]: new[k] for k in lost}, reason)
+        return self.einsum(
+            [source], [[words[k] for k in kept]], words, {words[k]: new[k] for k in lost}, reason
+        )
 
     # ------------------------------------------------------------------ walking
     def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[View]) -> list[View]:
@@ -315,7 +365,9 @@ class Walk:
             if not isinstance(atom, Literal):
                 return env[atom]
             if not atom.aval.shape:
-                return View((), const=np.asarray(atom.val) if atom.aval.dtype.kind in "biu" else None)
+                return View(
+                    (), const=np.asarray(atom.val) if atom.aval.dtype.kind in "biu" else None
+                )
             return view_of_constant(self, atom.val)
 
         eqns = jaxpr.eqns
@@ -340,7 +392,9 @@ class Walk:
             inner = sub_jaxprs(eqn)
             if len(inner) == 1:
                 jaxpr, consts = open_jaxpr(inner[0][1])
-                if _same_avals(jaxpr.invars, eqn.invars) and _same_avals(jaxpr.outvars, eqn.outvars):
+                if _same_avals(jaxpr.invars, eqn.invars) and _same_avals(
+                    jaxpr.outvars, eqn.outvars
+                ):
                     return self.run(jaxpr, consts, views)
             rule = _unknown
         if name not in KNOWS_COORDINATES:
@@ -355,14 +409,19 @@ class Walk:
             outs = list(out)
         for view, var in zip(outs, eqn.outvars, strict=True):
             if view.shape() != var.aval.shape:
-                raise AssertionError(f"rule for {name} gave shape {view.shape()}, jax {var.aval.shape}")
+                raise AssertionError(
+                    f"rule for {name} gave shape {view.shape()}, jax {var.aval.shape}"
+                )
         if len(outs) == 1 and not outs[0].axes and outs[0].key is None:
             outs[0].key = self._value_key(eqn, views)
         return outs
 
     def _value_key(self, eqn: Any, views: list[View]) -> Hashable:
         """Equal for integer scalars computed alike from equal scalars, so that equal indices are known."""
-        if not np.issubdtype(eqn.outvars[0].aval.dtype, np.integer) and eqn.outvars[0].aval.dtype != np.bool_:
+        if (
+            not np.issubdtype(eqn.outvars[0].aval.dtype, np.integer)
+            and eqn.outvars[0].aval.dtype != np.bool_
+        ):
             return None
         parts = []
         for v in views:
@@ -372,8 +431,36 @@ class Walk:
                 return self.fresh()
             else:
                 parts.append(v.key)
-        mark = (eqn.primitive.name, str(sorted(eqn.params.items(), key=lambda kv: kv[0])), tuple(parts))
+        mark = (
+            eqn.primitive.name,
+            str(sorted(eqn.params.items(), key=lambda kv: kv[0])),
+            tuple(parts),
+        )
         return self._keys.setdefault(mark, self.fresh())
+
+
+def _chosen_alike(
+    views: Sequence[View], words: list[list[str]], target: list[str]
+) -> dict[Hashable, tuple[str, ...]]:
+    """Gathered axes that a result keeps: ``{key: the labels along which the choice differs}``.
+
+    All operands that have the key must have it along the same labels, and the result must keep them.
+    """
+    found: dict[Hashable, tuple[str, ...] | None] = {}
+    for view, word in zip(views, words, strict=True):
+        for key, (_, along) in view.gathered.items():
+            labels: list[str] = []
+            for f in along:
+                ids = {id(g) for g in f.flat()} | {id(f)}
+                mine = [
+                    label
+                    for label, items in zip(word, view.axes, strict=True)
+                    if any(id(g) in ids for i in items if isinstance(i, Factor) for g in (i, *i.flat()))
+                ]
+                labels += mine[:1] if len(mine) == 1 else ["?"]
+            kept = tuple(labels) if all(label in target for label in labels) else None
+            found[key] = kept if found.get(key, kept) == kept else None
+    return {key: labels for key, labels in found.items() if labels is not None}
 
 
 def _slots(axes: list[Items | None]) -> list[tuple[Item | None, ...]] | None:
@@ -387,9 +474,13 @@ def _slots(axes: list[Items | None]) -> list[tuple[Item | None, ...]] | None:
             if type(item) is Factor:
                 if first is None:
                     first = item
-                elif item.port is not first.port and (item.port.size != first.port.size or not unify(first.port, item.port)):
+                elif item.port is not first.port and (
+                    item.port.size != first.port.size or not unify(first.port, item.port)
+                ):
                     return align(axes)
-    if first is not None and any(a is not None and type(a[0]) is int and a[0] != first.port.size for a in axes):
+    if first is not None and any(
+        a is not None and type(a[0]) is int and a[0] != first.port.size for a in axes
+    ):
         return align(axes)
     return [tuple(None if a is None else a[0] for a in axes)]
 

@@ -69,7 +69,9 @@ def _conv(walk: Walk, eqn, x: View, w: View) -> View:
     wx[lhs[1]] = ww[rhs[1]] = "channels"
     for k, (a, b, c) in enumerate(zip(lhs[2:], rhs[2:], out[2:], strict=True)):
         trivial = (
-            ws[b] == 1 and p["window_strides"][k] == 1 and tuple(p["padding"][k]) == (0, 0)
+            ws[b] == 1
+            and p["window_strides"][k] == 1
+            and tuple(p["padding"][k]) == (0, 0)
             and p["lhs_dilation"][k] == 1
         )
         if trivial:
@@ -79,8 +81,12 @@ def _conv(walk: Walk, eqn, x: View, w: View) -> View:
             walk.pin(w, b, reason)
     if groups == 1:
         return walk.einsum([x, w], [wx, ww], wo, sizes, reason)
-    x, wx = _open(walk, x, wx, lhs[1], (groups, xs[lhs[1]] // groups), ("group", "channels"), reason)
-    w, ww = _open(walk, w, ww, rhs[0], (groups, ws[rhs[0]] // groups), ("group", "features"), reason)
+    x, wx = _open(
+        walk, x, wx, lhs[1], (groups, xs[lhs[1]] // groups), ("group", "channels"), reason
+    )
+    w, ww = _open(
+        walk, w, ww, rhs[0], (groups, ws[rhs[0]] // groups), ("group", "features"), reason
+    )
     wide = list(wo)
     wide[out[1] : out[1] + 1] = ["group", "features"]
     y = walk.einsum([x, w], [wx, ww], wide, sizes, reason)
@@ -88,7 +94,9 @@ def _conv(walk: Walk, eqn, x: View, w: View) -> View:
     return y.but([*y.axes[:k], y.axes[k] + y.axes[k + 1], *y.axes[k + 2 :]])
 
 
-def _open(walk: Walk, x: View, words: list[str], axis: int, sizes, names, reason) -> tuple[View, list[str]]:
+def _open(
+    walk: Walk, x: View, words: list[str], axis: int, sizes, names, reason
+) -> tuple[View, list[str]]:
     """An axis seen as a product."""
     shape = x.shape()
     x = walk.reshape(x, (*shape[:axis], *sizes, *shape[axis + 1 :]), reason)
@@ -106,7 +114,13 @@ def _windows(walk: Walk, eqn, *views: View) -> View | list[View]:
     base, dilation = p.get("base_dilation") or ones, p.get("window_dilation") or ones
     strides = p["window_strides"] or ones
     for k, size in enumerate(window):
-        if size == 1 and strides[k] == 1 and tuple(p["padding"][k]) == (0, 0) and base[k] == 1 and dilation[k] >= 1:
+        if (
+            size == 1
+            and strides[k] == 1
+            and tuple(p["padding"][k]) == (0, 0)
+            and base[k] == 1
+            and dilation[k] >= 1
+        ):
             continue
         walk.pin(x, k, reason)
         out[k] = f"new{k}"

@@ -108,7 +108,9 @@ def _scan(walk: Walk, eqn, *views: View) -> list[View]:
         walk.spend(x, reason) if x.index is not None and x.axes[0] else None
         if n.num_carry:
             walk.pin_items(x.axes[0], steps)
-        inside.append(View(x.axes[1:], {**x.hidden, key: x.axes[0]}, x.index))
+        one = View(x.axes[1:], {**x.hidden, key: x.axes[0]}, x.index)
+        one.key = walk.fresh() if not one.axes else None
+        inside.append(one)
     outs = walk.run(jaxpr, values, [*consts, *carries, *inside])
     back = len(walk.links)
     for carry, new in zip(carries, outs[: n.num_carry], strict=True):
@@ -130,7 +132,11 @@ def _scan(walk: Walk, eqn, *views: View) -> list[View]:
             if n.num_carry and length > 1:
                 lead = walk.fixed((length,), steps).axes[0]
                 words = [f"i{k}" for k in range(len(y.axes))]
-                wide = walk.einsum([View((), {}), View(y.axes, hidden), View([lead])], [[], words, ["step"]], ["step", *words])
+                wide = walk.einsum(
+                    [View((), {}), View(y.axes, hidden), View([lead])],
+                    [[], words, ["step"]],
+                    ["step", *words],
+                )
                 stacked.append(wide)
                 continue
         stacked.append(View([lead, *y.axes], hidden))

@@ -86,12 +86,17 @@ def _gather(walk: Walk, eqn, x: View, where: View) -> View:
     fresh: dict[str, int] = {}
     for a, b in zip(d.operand_batching_dims, d.start_indices_batching_dims, strict=True):
         wx[a] = ww[b]
-    offset = []
+    offset, choice = [], None
     for k, n in enumerate(shape):
         indexed = k in d.start_index_map
         if indexed and sizes[k] != n:
-            counts = where.index is not None and not where.index.spoilt and depth == 1 and sizes[k] == 1
-            if not (counts and same_coordinates(walk, where.index.items, x.axes[k])):
+            counts = (
+                where.index is not None and not where.index.spoilt and depth == 1 and sizes[k] == 1
+            )
+            if counts and same_coordinates(walk, where.index.items, x.axes[k]):
+                if k in d.collapsed_slice_dims:
+                    choice = (wx[k], where.index.token, tuple(ww[:-1]))
+            else:
                 walk.pin(x, k, reason)
                 walk.spend(where, reason)
         if k in d.collapsed_slice_dims or k in d.operand_batching_dims:
@@ -105,12 +110,11 @@ def _gather(walk: Walk, eqn, x: View, where: View) -> View:
             offset.append(f"new{k}")
             fresh[f"new{k}"] = sizes[k]
     walk.pin_items(where.axes[-1] if where.axes else (), reason)
-    if p.get("mode") is not None and "CLIP" not in str(p["mode"]) and "PROMISE" not in str(p["mode"]):
-        pass  # filled where out of range, alike for every coordinate
     batch = iter(ww[:-1])
     offsets = iter(offset)
     out = [next(offsets) if k in d.offset_dims else next(batch) for k in range(len(out_shape))]
-    return walk.einsum([x, View(where.axes, where.hidden)], [wx, ww], out, fresh, reason)
+    index = View(where.axes, where.hidden)
+    return walk.einsum([x, index], [wx, ww], out, fresh, reason, choice)
 
 
 def _gather_one(walk: Walk, eqn, x: View, where: View, d, sizes, reason) -> View:
@@ -124,7 +128,9 @@ def _gather_one(walk: Walk, eqn, x: View, where: View, d, sizes, reason) -> View
     for k, size in enumerate(sizes):
         if k != axis and size != y.shape()[k]:
             y = take_range(walk, y, k, 0, size, reason)
-    return View([a for k, a in enumerate(y.axes) if k not in d.collapsed_slice_dims], y.hidden, y.index)
+    return View(
+        [a for k, a in enumerate(y.axes) if k not in d.collapsed_slice_dims], y.hidden, y.index
+    )
 
 
 def _scatter(walk: Walk, eqn, x: View, where: View, updates: View) -> View:
@@ -136,7 +142,11 @@ def _scatter(walk: Walk, eqn, x: View, where: View, updates: View) -> View:
     wx = [f"x{k}" for k in range(len(shape))]
     for a, b in zip(d.operand_batching_dims, d.scatter_indices_batching_dims, strict=True):
         wx[a] = ww[b]
-    windows = [k for k in range(len(shape)) if k not in d.inserted_window_dims and k not in d.operand_batching_dims]
+    windows = [
+        k
+        for k in range(len(shape))
+        if k not in d.inserted_window_dims and k not in d.operand_batching_dims
+    ]
     batch, window = iter(ww[:-1]), iter(windows)
     wu = []
     for k in range(len(updates.axes)):

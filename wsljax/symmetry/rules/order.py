@@ -35,7 +35,8 @@ def _sort(walk: Walk, eqn, *views: View) -> list[View]:
     results = []
     for v in views:
         one = walk.einsum([joint], [words], out, {"rank": n}, reason)
-        results.append(View(one.axes, one.hidden, v.index))
+        index = None if v.index is None else v.index._replace(token=walk.fresh())
+        results.append(View(one.axes, one.hidden, index))
     return results
 
 
@@ -47,7 +48,7 @@ def _top_k(walk: Walk, eqn, x: View) -> list[View]:
     words = _words(x)
     out = [w if i != axis else "rank" for i, w in enumerate(words)]
     values = walk.einsum([x], [words], out, {"rank": k}, reason)
-    return [values, View(values.axes, values.hidden, Index(x.axes[axis]))]
+    return [values, View(values.axes, values.hidden, Index(x.axes[axis], token=walk.fresh()))]
 
 
 def _arg(walk: Walk, eqn, x: View) -> View:
@@ -55,7 +56,7 @@ def _arg(walk: Walk, eqn, x: View) -> View:
     words = _words(x)
     items = x.axes[axis]
     y = walk.einsum([x], [words], [w for k, w in enumerate(words) if k != axis])
-    return View(y.axes, y.hidden, Index(items) if np.prod(x.shape()[axis]) > 1 else None)
+    return View(y.axes, y.hidden, Index(items, token=walk.fresh()) if np.prod(x.shape()[axis]) > 1 else None)
 
 
 RULES["argmax"] = RULES["argmin"] = _arg

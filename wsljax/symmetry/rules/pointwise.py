@@ -30,7 +30,9 @@ def _pointwise(walk: Walk, eqn, *views: View) -> View:
         for v in counted:
             walk.spend(v, ("coordinates are read as numbers", eqn))
     out = walk.elementwise(views, ("axes that do not fit", eqn))
-    return View(out.axes, out.hidden)
+    plain = View(out.axes, out.hidden)
+    plain.gathered = out.gathered
+    return plain
 
 
 def _on_indices(walk: Walk, eqn, name: str, views) -> View | None:
@@ -51,7 +53,7 @@ def _on_indices(walk: Walk, eqn, name: str, views) -> View | None:
         if name == "add" and np.all(bound == 0):
             return View(shape_of.axes, shape_of.hidden, shape_of.index)
         if name in ("add", "sub"):
-            return View(shape_of.axes, shape_of.hidden, Index(shape_of.index.items, True))
+            return View(shape_of.axes, shape_of.hidden, Index(shape_of.index.items, True, walk.fresh()))
         return None
     if name == "select_n" and views[0].const is not None:
         which = np.unique(views[0].const)
@@ -64,21 +66,26 @@ def _on_indices(walk: Walk, eqn, name: str, views) -> View | None:
 
 def _known(eqn, value: bool) -> View:
     shape = eqn.outvars[0].aval.shape
-    return View([(n,) if n > 1 else () for n in shape], const=np.full(shape, value) if len(shape) < 2 else np.asarray(value))
+    return View(
+        [(n,) if n > 1 else () for n in shape],
+        const=np.full(shape, value) if len(shape) < 2 else np.asarray(value),
+    )
 
 
 def _compare(walk: Walk, eqn, a: View, b: View) -> View | None:
     """``a == b`` for two values that count coordinates: true at matching coordinates of both sets."""
     if not same_coordinates(walk, a.index.items, b.index.items):
         return None
-    return walk.elementwise([View(a.axes, a.hidden), View(b.axes, b.hidden)], ("axes that do not fit", eqn))
+    return walk.elementwise(
+        [View(a.axes, a.hidden), View(b.axes, b.hidden)], ("axes that do not fit", eqn)
+    )
 
 
 def same_coordinates(walk: Walk, a, b) -> bool:
     """Tie the index sets of two values' elements; False if they do not fit together."""
-    if [size_of(i) for i in a] != [size_of(i) for i in b] and np.prod([size_of(i) for i in a]) != np.prod(
-        [size_of(i) for i in b]
-    ):
+    if [size_of(i) for i in a] != [size_of(i) for i in b] and np.prod(
+        [size_of(i) for i in a]
+    ) != np.prod([size_of(i) for i in b]):
         return False
     slots = align([a, b])
     if slots is None:
@@ -108,7 +115,7 @@ def _iota(walk: Walk, eqn, *views: View) -> View:
     integer = np.dtype(eqn.outvars[0].aval.dtype).kind in "iu"
     if not integer:
         walk.pin_items(axes[k], ("counted as numbers", eqn))
-    return View(axes, index=Index(axes[k]) if integer else None)
+    return View(axes, index=Index(axes[k], token=walk.fresh()) if integer else None)
 
 
 @register_rule("optimization_barrier")

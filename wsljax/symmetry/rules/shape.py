@@ -9,7 +9,14 @@ from ..inference.values import Entry, Factor, Items, Link, Struct, Variable, Vie
 from ..inference.walk import KNOWS_COORDINATES, Walk, register_rule
 
 KNOWS_COORDINATES |= {
-    "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "slice", "split", "concatenate",
+    "broadcast_in_dim",
+    "reshape",
+    "squeeze",
+    "expand_dims",
+    "transpose",
+    "slice",
+    "split",
+    "concatenate",
 }
 
 
@@ -69,7 +76,12 @@ def take_range(walk: Walk, x: View, axis: int, start: int, stop: int, reason) ->
     for i in items:
         flat += i.flat() if isinstance(i, Factor) else [i]
     if not flat or all(isinstance(i, int) for i in flat):
-        return x.but([a if k != axis else ((stop - start,) if stop - start > 1 else ()) for k, a in enumerate(x.axes)])
+        return x.but(
+            [
+                a if k != axis else ((stop - start,) if stop - start > 1 else ())
+                for k, a in enumerate(x.axes)
+            ]
+        )
     lead, tail = flat[0], flat[1:]
     width = 1
     for i in tail:
@@ -93,7 +105,9 @@ def take_range(walk: Walk, x: View, axis: int, start: int, stop: int, reason) ->
     return _new_segment(walk, x, axis, head, a, port, tuple(tail))
 
 
-def _new_segment(walk: Walk, x: View, axis: int, head: tuple, offset: int, port, tail: Items) -> View:
+def _new_segment(
+    walk: Walk, x: View, axis: int, head: tuple, offset: int, port, tail: Items
+) -> View:
     """A new array like ``x``, whose axis is ``port`` (coordinates from ``offset`` of ``head``), then ``tail``."""
     struct = Struct()
     walk.structs.append(struct)
@@ -122,7 +136,8 @@ def _new_segment(walk: Walk, x: View, axis: int, head: tuple, offset: int, port,
     axes = [(*front, *copy(tail)) if k == axis else copy(a) for k, a in enumerate(x.axes)]
     hidden = {key: copy(a) for key, a in x.hidden.items()}
     walk.links.append(Link(2, tuple(variables)))
-    return View(axes, hidden, x.index)
+    index = None if x.index is None else x.index._replace(token=walk.fresh())
+    return View(axes, hidden, index)
 
 
 @register_rule("slice")
@@ -147,7 +162,13 @@ def strided(walk: Walk, x: View, starts, stops, strides, reason) -> View:
             continue
         walk.pin(x, axis, reason)
         words = [f"i{k}" for k in range(len(x.axes))]
-        x = walk.einsum([x], [words], [w if k != axis else "new" for k, w in enumerate(words)], {"new": count}, reason)
+        x = walk.einsum(
+            [x],
+            [words],
+            [w if k != axis else "new" for k, w in enumerate(words)],
+            {"new": count},
+            reason,
+        )
     return x
 
 
@@ -184,7 +205,9 @@ def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
     if len(views) == 1:
         return views[0]
     solid = [_solid(walk, v, axis) for v in views]
-    ports = [product([i.port for i in v.axes[axis]]) if v.axes[axis] else product([]) for v in solid]
+    ports = [
+        product([i.port for i in v.axes[axis]]) if v.axes[axis] else product([]) for v in solid
+    ]
     sizes = [v.shape()[axis] for v in solid]
     ports = [p if n > 1 else Port(1) for p, n in zip(ports, sizes, strict=True)]
     struct = Struct()
@@ -196,9 +219,7 @@ def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
     places: list = [k for k in range(rank) if k != axis] + keys
     made: dict = {}
     for place in places:
-        items = next(
-            (i for v in solid if _has_factor(i := _axis(v, place))), None
-        )
+        items = next((i for v in solid if _has_factor(i := _axis(v, place))), None)
         if items is None:
             made[place] = next(_axis(v, place) for v in solid if _axis(v, place) is not None)
             continue
@@ -215,7 +236,9 @@ def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
     for v, n in zip(solid, sizes, strict=True):
         variables = []
         if n > 1:
-            variables.append(Variable(n, (Entry(0, tuple(v.axes[axis])), Entry(1, (whole,), offset))))  # type: ignore[arg-type]
+            variables.append(
+                Variable(n, (Entry(0, tuple(v.axes[axis])), Entry(1, (whole,), offset)))
+            )  # type: ignore[arg-type]
         else:
             variables.append(Variable(1, (Entry(1, (whole,), offset),)))
         for place in places:
@@ -284,7 +307,13 @@ def _pad(walk: Walk, eqn, x: View, value: View) -> View:
             walk.pin(x, axis, reason)
             words = [f"i{k}" for k in range(len(x.axes))]
             size = n + (n - 1) * inside + max(low, 0) + max(high, 0)
-            x = walk.einsum([x], [words], [w if k != axis else "new" for k, w in enumerate(words)], {"new": size}, reason)
+            x = walk.einsum(
+                [x],
+                [words],
+                [w if k != axis else "new" for k, w in enumerate(words)],
+                {"new": size},
+                reason,
+            )
             low, high = min(low, 0), min(high, 0)
         if low < 0 or high < 0:
             m = x.shape()[axis]
@@ -299,10 +328,24 @@ def _pad_axis(walk: Walk, x: View, axis: int, low: int, high: int, reason) -> Vi
     if walk.is_pinned(x.axes[axis]):
         words = [f"i{k}" for k in range(len(x.axes))]
         size = x.shape()[axis] + low + high
-        return walk.einsum([x], [words], [w if k != axis else "new" for k, w in enumerate(words)], {"new": size}, reason)
+        return walk.einsum(
+            [x],
+            [words],
+            [w if k != axis else "new" for k, w in enumerate(words)],
+            {"new": size},
+            reason,
+        )
     shape = x.shape()
-    blank = [View([((n,) if n > 1 else ()) if k != axis else (m,) for k, n in enumerate(shape)]) for m in (low, high)]
-    return join(walk, [v for v, m in zip((blank[0], x, blank[1]), (low, 1, high), strict=True) if m], axis, reason)
+    blank = [
+        View([((n,) if n > 1 else ()) if k != axis else (m,) for k, n in enumerate(shape)])
+        for m in (low, high)
+    ]
+    return join(
+        walk,
+        [v for v, m in zip((blank[0], x, blank[1]), (low, 1, high), strict=True) if m],
+        axis,
+        reason,
+    )
 
 
 @register_rule("rev")
