@@ -42,8 +42,10 @@ class Checkpointer:
 
         self.folder = Path(folder).absolute()
         self._ocp = ocp
+        handlers = {"arrays": ocp.StandardCheckpointHandler(), "items": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(
             self.folder,
+            item_handlers=handlers,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep, create=True, enable_async_checkpointing=False
             ),

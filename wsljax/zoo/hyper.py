@@ -67,8 +67,7 @@ def complete_hyper(hyper: Mapping[str, Any], *, steps: int | None = None) -> Hyp
         if steps is None:
             raise ValueError("give `steps`, either as an option or as a column of `hyper`.")
         columns["steps"] = np.full(count, steps)
-    names = _optimiser_names(columns["optimiser"])
-    columns["optimiser"] = np.array([list(OPTIMISERS).index(name) for name in names])
+    names = _optimiser_names(columns.pop("optimiser"))
     for name, column in columns.items():
         columns[name] = _numbers(name, column)
     for name in ("seed", "steps"):
@@ -76,6 +75,8 @@ def complete_hyper(hyper: Mapping[str, Any], *, steps: int | None = None) -> Hyp
     rules = optimiser_rules(
         names, momentum=columns.get("momentum"), square_decay=columns.get("square_decay")
     )
+    codes = [list(OPTIMISERS).index(name) for name in names]
+    columns["optimiser"] = np.array(codes, np.int32)
     return Hyper(columns, rules, {"optimiser": tuple(OPTIMISERS)}, count)
 
 
