@@ -61,15 +61,15 @@ def conv_pools_flatten_nchw(key):
 def conv_flatten_nhwc(key):
     # S_6, S_5 channels, S_7 dense: after flattening channels last, dense rows are "(_4 c)".
     def fn(p, x):
-        x = max_pool(jax.nn.relu(conv(x, p["k0"]) + p["b0"]), (1, 2, 2, 1), (1, 2, 2, 1))
-        x = max_pool(jax.nn.relu(conv(x, p["k1"]) + p["b1"]), (1, 2, 2, 1), (1, 2, 2, 1))
+        x = max_pool(jax.nn.leaky_relu(conv(x, p["k0"]) + p["b0"]), (1, 2, 2, 1), (1, 2, 2, 1))
+        x = max_pool(jax.nn.leaky_relu(conv(x, p["k1"]) + p["b1"]), (1, 2, 2, 1), (1, 2, 2, 1))
         return jnp.tanh(jnp.ravel(x).reshape(x.shape[0], -1) @ p["dense"]) @ p["out"]
 
     shapes = {
         "k0": (3, 3, 2, 6), "b0": (6,), "k1": (3, 3, 6, 5), "b1": (5,),
         "dense": (20, 7), "out": (7, 3),
     }  # fmt: skip
-    return fn, draw(key, shapes), data(key, (4, 8, 8, 2))
+    return fn, draw(key, shapes, 0.25), data(key, (4, 8, 8, 2))
 
 
 @case("raw/conv_transpose", group=((5, 1), (4, 1)))

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def _is_shape(x: Any) -> bool:
@@ -17,16 +18,23 @@ def stack(shapes: Any, n: int) -> Any:
 
 def draw(key: jax.Array, shapes: Any, scale: float = 0.6) -> Any:
     """A tree of independent normal float32 arrays; ``shapes`` has a tuple of ints for each leaf."""
-    leaves, treedef = jax.tree.flatten(shapes, is_leaf=_is_shape)
-    keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
-    arrays = [scale * jax.random.normal(k, s, jnp.float32) for k, s in zip(keys, leaves)]
-    return jax.tree.unflatten(treedef, arrays)
+    random = _generator(key, 1)
+    return jax.tree.map(lambda s: _normal(random, s, scale), shapes, is_leaf=_is_shape)
 
 
 def data(key: jax.Array, *shapes: tuple[int, ...]) -> tuple[jax.Array, ...]:
     """Independent standard normal float32 inputs."""
-    keys = jax.random.split(jax.random.fold_in(key, 2), len(shapes))
-    return tuple(jax.random.normal(k, s, jnp.float32) for k, s in zip(keys, shapes))
+    random = _generator(key, 2)
+    return tuple(_normal(random, s, 1.0) for s in shapes)
+
+
+def _generator(key: jax.Array, stream: int) -> np.random.Generator:
+    """numpy's generator, since a hundred small shapes would take jax a minute to compile."""
+    return np.random.default_rng([stream, *np.asarray(jax.random.key_data(key)).ravel().tolist()])
+
+
+def _normal(random: np.random.Generator, shape: tuple[int, ...], scale: float) -> jax.Array:
+    return jnp.asarray((scale * random.standard_normal(shape)).astype(np.float32))
 
 
 def affine(p: tuple[jax.Array, jax.Array], x: jax.Array) -> jax.Array:

@@ -121,16 +121,17 @@ def slice_shifted_sum(key):
     return fn, draw(key, shapes), data(key, (6, 3))
 
 
-@case("raw/repeat", group=((4, 1), (2, 4)))
+@case("raw/repeat", group=((4, 1), (2, 12)))
 def repeat(key):
-    # S_4; each unit is repeated, and the two rows that read its copies are interchangeable: S_2^4.
+    # S_4; an output sums the two weights that read a unit's copies, so these may be exchanged for
+    # each unit and each of the 3 outputs by itself: S_2^12.
     def fn(p, x):
         return jnp.repeat(jnp.tanh(affine(p["in"], x)), 2, axis=-1) @ p["out"]
 
     return fn, draw(key, {"in": ((3, 4), (4,)), "out": (8, 3)}), data(key, (6, 3))
 
 
-@case("raw/tile", group=((4, 1), (2, 4)))
+@case("raw/tile", group=((4, 1), (2, 12)))
 def tile(key):
     # As for repeat, the copies stored one after the other.
     def fn(p, x):

@@ -122,7 +122,7 @@ def mlp_residual(key):
     def fn(p, x):
         h = x @ p["embed"]
         for block in p["blocks"]:
-            h = h + block["alpha"] * (jax.nn.relu(affine(block["up"], h)) @ block["down"])
+            h = h + block["alpha"] * (jax.nn.leaky_relu(affine(block["up"], h)) @ block["down"])
         return h @ p["out"]
 
     block = {"up": ((5, 7), (7,)), "down": (7, 5), "alpha": ()}
@@ -155,12 +155,12 @@ def nerf(key):
 
     def fn(p, x, view):
         enc = encode(x, 2)
-        h = jax.nn.relu(affine(p["t0"], enc))
-        h = jax.nn.relu(affine(p["t1"], h))
-        h = jax.nn.relu(affine(p["t2"], jnp.concatenate([h, enc], axis=-1)))
+        h = jax.nn.leaky_relu(affine(p["t0"], enc))
+        h = jax.nn.leaky_relu(affine(p["t1"], h))
+        h = jax.nn.leaky_relu(affine(p["t2"], jnp.concatenate([h, enc], axis=-1)))
         density = jax.nn.softplus(affine(p["density"], h))
         h = jnp.concatenate([affine(p["feature"], h), encode(view, 1)], axis=-1)
-        colour = jax.nn.sigmoid(affine(p["colour"], jax.nn.relu(affine(p["head"], h))))
+        colour = jax.nn.sigmoid(affine(p["colour"], jax.nn.leaky_relu(affine(p["head"], h))))
         return jnp.concatenate([colour, density], axis=-1)
 
     sizes = {

@@ -118,7 +118,7 @@ def transformer_scan(key):
         return norm(p["final"], h) @ p["embed"].T
 
     shapes = {"embed": (7, D), "blocks": stack(BLOCK, 2), "final": NORM}
-    return fn, draw(key, shapes), (tokens(key),)
+    return fn, draw(key, shapes), (tokens(),)
 
 
 def _plain_stack(run, ends=True):

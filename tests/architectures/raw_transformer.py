@@ -54,9 +54,9 @@ def pre_norm_block(p, x, causal=False):
 ONE, TWO = ((2, 1), (3, 2), (4, 2), (5, 1)), ((2, 2), (3, 4), (4, 4), (5, 2))
 
 
-def tokens(key):
-    """Every token of the vocabulary in one sequence, longer than the vocabulary."""
-    return jax.random.permutation(jax.random.fold_in(key, 3), jnp.arange(8) % V)
+def tokens():
+    """Every token of the vocabulary in one sequence, one of them twice."""
+    return jnp.array([3, 0, 5, 1, 6, 4, 2, 0])
 
 
 @case("raw/gpt_tied", group=((D, 1), *TWO))
@@ -69,7 +69,7 @@ def gpt_tied(key):
         return norm(p["final"], x) @ p["wte"].T
 
     shapes = {"wte": (V, D), "wpe": (8, D), "blocks": [BLOCK, BLOCK], "final": NORM}
-    return fn, draw(key, shapes), (tokens(key),)
+    return fn, draw(key, shapes), (tokens(),)
 
 
 @case("raw/gpt_one_hot", group=((D, 1), *ONE))
@@ -82,7 +82,7 @@ def gpt_one_hot(key):
         return jax.nn.log_softmax(norm(p["final"], x) @ p["head"], axis=-1)
 
     shapes = {"wte": (V, D), "wpe": (8, D), "block": BLOCK, "final": NORM, "head": (D, V)}
-    return fn, draw(key, shapes), (tokens(key),)
+    return fn, draw(key, shapes), (tokens(),)
 
 
 @case("raw/post_norm", group=((D, 1), *TWO))
@@ -148,7 +148,7 @@ def llama(key):
         "g1": (D,), "gate_up": (D, 10), "down": (5, D),
     }  # fmt: skip
     shapes = {"embed": (V, D), "layers": [layer, layer], "gain": (D,), "head": (D, V)}
-    return fn, draw(key, shapes), (tokens(key),)
+    return fn, draw(key, shapes), (tokens(),)
 
 
 @case("raw/vit", group=((D, 1), *ONE))
