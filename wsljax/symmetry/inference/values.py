@@ -78,10 +78,10 @@ class View:
     scalar index. ``const`` is the value where it is a small known constant, ``key`` names equal
     indices. ``gathered`` are hidden axes too, chosen by an index that differs along axes of the value:
     ``{key: (items, factors of the axes along which the choice differs)}``; they are forgotten by
-    whatever does not carry them along.
+    whatever does not carry them along. ``columns`` are the indices of which a value is the rows.
     """
 
-    __slots__ = ("axes", "hidden", "index", "const", "key", "gathered")
+    __slots__ = ("axes", "hidden", "index", "const", "key", "gathered", "columns")
 
     def __init__(
         self,
@@ -94,6 +94,7 @@ class View:
         self.axes, self.hidden = tuple(axes), hidden or {}
         self.gathered: dict[Hashable, tuple[Items, tuple[Factor, ...]]] = {}
         self.index, self.const, self.key = index, const, key
+        self.columns: tuple[View, ...] = ()
 
     def but(self, axes: Sequence[Items]) -> View:
         """The same values under other axes."""

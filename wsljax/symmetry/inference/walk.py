@@ -31,6 +31,8 @@ from .values import (
 
 Rule = Callable[..., "View | Sequence[View]"]
 RULES: dict[str, Rule] = {}
+TAKES_COLUMNS: set[str] = set()
+"""Primitives whose rules know rows of coordinates (``View.columns``)."""
 POINTWISE_NAMES: set[str] = set()
 KNOWS_COORDINATES: set[str] = set()
 """Primitives whose rules know values that are coordinates (``View.index``); others spend them."""
@@ -133,6 +135,8 @@ class Walk:
         """Fix what a value's elements are coordinates of: they are about to be read as numbers."""
         if view.index is not None:
             self.pin_items(view.index.items, reason)
+        for column in view.columns:
+            self.spend(column, reason)
 
     # ------------------------------------------------------------------ equations
     def einsum(
@@ -171,7 +175,9 @@ class Walk:
                 where.setdefault(key, [None] * len(views))[r] = items
         chosen = _chosen_alike(views, words, target)
         for key in chosen:
-            where["gathered", key] = [v.gathered[key][0] if key in v.gathered else None for v in views]
+            where["gathered", key] = [
+                v.gathered[key][0] if key in v.gathered else None for v in views
+            ]
         if choice is not None:
             where["gathered", choice[1]] = where.pop(choice[0])
             chosen[choice[1]] = choice[2]
@@ -397,8 +403,8 @@ class Walk:
                 ):
                     return self.run(jaxpr, consts, views)
             rule = _unknown
-        if name not in KNOWS_COORDINATES:
-            for view in views:
+        for view in views:
+            if name not in KNOWS_COORDINATES or view.columns and name not in TAKES_COLUMNS:
                 self.spend(view, ("coordinates are read as numbers", eqn))
         out = rule(self, eqn, *views)
         if isinstance(out, View):
@@ -455,7 +461,9 @@ def _chosen_alike(
                 mine = [
                     label
                     for label, items in zip(word, view.axes, strict=True)
-                    if any(id(g) in ids for i in items if isinstance(i, Factor) for g in (i, *i.flat()))
+                    if any(
+                        id(g) in ids for i in items if isinstance(i, Factor) for g in (i, *i.flat())
+                    )
                 ]
                 labels += mine[:1] if len(mine) == 1 else ["?"]
             kept = tuple(labels) if all(label in target for label in labels) else None

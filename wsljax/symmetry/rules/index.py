@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
-from ..inference.values import Factor, View
-from ..inference.walk import KNOWS_COORDINATES, RULES, Walk, register_rule
+from ..inference.values import Factor, Index, Items, View, size_of
+from ..inference.walk import KNOWS_COORDINATES, RULES, TAKES_COLUMNS, Walk, register_rule
 from .pointwise import same_coordinates
 from .shape import take_range
 
 KNOWS_COORDINATES |= {"gather", "dynamic_slice"}
+TAKES_COLUMNS.add("gather")
 _WHERE = "read at computed positions"
 
 
@@ -90,15 +93,15 @@ def _gather(walk: Walk, eqn, x: View, where: View) -> View:
     for k, n in enumerate(shape):
         indexed = k in d.start_index_map
         if indexed and sizes[k] != n:
-            counts = (
-                where.index is not None and not where.index.spoilt and depth == 1 and sizes[k] == 1
-            )
-            if counts and same_coordinates(walk, where.index.items, x.axes[k]):
-                if k in d.collapsed_slice_dims:
-                    choice = (wx[k], where.index.token, tuple(ww[:-1]))
+            column = _column(where, d.start_index_map.index(k), depth)
+            if sizes[k] == 1 and _counts(walk, column, x.axes[k]):
+                if k in d.collapsed_slice_dims and depth == 1:
+                    choice = (wx[k], column.token, tuple(ww[:-1]))
+            elif column is not None:
+                walk.pin(x, k, reason)
+                walk.pin_items(column.items, reason)
             else:
                 walk.pin(x, k, reason)
-                walk.spend(where, reason)
         if k in d.collapsed_slice_dims or k in d.operand_batching_dims:
             continue
         if sizes[k] == n:
@@ -115,6 +118,18 @@ def _gather(walk: Walk, eqn, x: View, where: View) -> View:
     out = [next(offsets) if k in d.offset_dims else next(batch) for k in range(len(out_shape))]
     index = View(where.axes, where.hidden)
     return walk.einsum([x, index], [wx, ww], out, fresh, reason, choice)
+
+
+def _column(where: View, k: int, depth: int) -> Index | None:
+    """What the ``k``-th coordinate of an index counts, if that is known."""
+    if depth == 1:
+        return where.index
+    return where.columns[k].index if len(where.columns) == depth else None
+
+
+def _counts(walk: Walk, column: Index | None, axis: Items) -> bool:
+    """Whether an index counts the coordinates of an axis; ties the two if so."""
+    return column is not None and not column.spoilt and same_coordinates(walk, column.items, axis)
 
 
 def _gather_one(walk: Walk, eqn, x: View, where: View, d, sizes, reason) -> View:
@@ -159,8 +174,21 @@ def _scatter(walk: Walk, eqn, x: View, where: View, updates: View) -> View:
                 walk.pin(updates, k, reason)
         else:
             wu.append(next(batch))
-    for k in d.scatter_dims_to_operand_dims:
+    counted: dict[int, Items] = {}
+    depth = len(d.scatter_dims_to_operand_dims)
+    for c, k in enumerate(d.scatter_dims_to_operand_dims):
+        column = _column(where, c, depth)
+        whole = column is not None and not column.spoilt and k in d.inserted_window_dims
+        if (
+            whole
+            and shape[k] == prod(map(size_of, column.items))
+            and all(isinstance(i, Factor) for i in column.items)
+        ):
+            counted[k] = column.items
+            continue
         walk.pin(x, k, reason)
+        if column is not None:
+            walk.pin_items(column.items, reason)
     if eqn.primitive.name == "scatter":  # the last write wins: order matters
         for k, word in enumerate(wu):
             if word.startswith("n") and word not in wx:
@@ -168,13 +196,28 @@ def _scatter(walk: Walk, eqn, x: View, where: View, updates: View) -> View:
     walk.pin_items(where.axes[-1] if where.axes else (), reason)
     out, sizes = [], {}
     for k, word in enumerate(wx):
-        if k in d.scatter_dims_to_operand_dims:
+        if k in d.scatter_dims_to_operand_dims and k not in counted:
             out.append(f"new{k}")
             sizes[f"new{k}"] = shape[k]
         else:
             out.append(word)
-    return walk.einsum([x, where, updates], [wx, ww, wu], out, sizes, reason)
+    for k, items in counted.items():  # an operand that is constant along it takes the index's axis
+        if any(not isinstance(i, Factor) for i in x.axes[k]):
+            x = _fill(walk, x, k)
+        if not same_coordinates(walk, items, x.axes[k]):
+            walk.pin(x, k, reason)
+            walk.pin_items(items, reason)
+    index = View(where.axes, where.hidden)
+    return walk.einsum([x, index, updates], [wx, ww, wu], out, sizes, reason)
+
+
+def _fill(walk: Walk, x: View, axis: int) -> View:
+    """The same value, with an array's factor along a constant axis."""
+    words = [f"i{k}" for k in range(len(x.axes))]
+    return walk.einsum([x, walk.array([x.shape()[axis]])], [words, [words[axis]]], words)
 
 
 for _name in "scatter scatter_add scatter_sub scatter_mul scatter_min scatter_max scatter-add scatter-sub scatter-mul scatter-min scatter-max".split():
     RULES[_name] = _scatter
+    KNOWS_COORDINATES.add(_name)
+    TAKES_COLUMNS.add(_name)

@@ -56,7 +56,9 @@ def _arg(walk: Walk, eqn, x: View) -> View:
     words = _words(x)
     items = x.axes[axis]
     y = walk.einsum([x], [words], [w for k, w in enumerate(words) if k != axis])
-    return View(y.axes, y.hidden, Index(items, token=walk.fresh()) if np.prod(x.shape()[axis]) > 1 else None)
+    return View(
+        y.axes, y.hidden, Index(items, token=walk.fresh()) if np.prod(x.shape()[axis]) > 1 else None
+    )
 
 
 RULES["argmax"] = RULES["argmin"] = _arg

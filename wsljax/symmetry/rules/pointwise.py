@@ -53,7 +53,9 @@ def _on_indices(walk: Walk, eqn, name: str, views) -> View | None:
         if name == "add" and np.all(bound == 0):
             return View(shape_of.axes, shape_of.hidden, shape_of.index)
         if name in ("add", "sub"):
-            return View(shape_of.axes, shape_of.hidden, Index(shape_of.index.items, True, walk.fresh()))
+            return View(
+                shape_of.axes, shape_of.hidden, Index(shape_of.index.items, True, walk.fresh())
+            )
         return None
     if name == "select_n" and views[0].const is not None:
         which = np.unique(views[0].const)

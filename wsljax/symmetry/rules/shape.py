@@ -194,7 +194,18 @@ def _split(walk: Walk, eqn, x: View) -> list[View]:
 
 @register_rule("concatenate")
 def _concatenate(walk: Walk, eqn, *views: View) -> View:
-    return join(walk, views, eqn.params["dimension"], ("joined with axes that do not fit", eqn))
+    axis, reason = eqn.params["dimension"], ("joined with axes that do not fit", eqn)
+    whole = eqn.outvars[0].aval
+    if (
+        whole.dtype.kind in "iu"
+        and axis == len(whole.shape) - 1
+        and len(views) == whole.shape[axis]
+        and not any(v.columns for v in views)
+    ):  # the rows of an index into several axes
+        rows = join(walk, [View(v.axes, v.hidden) for v in views], axis, reason)
+        rows.columns = views
+        return rows
+    return join(walk, views, axis, reason)
 
 
 def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
