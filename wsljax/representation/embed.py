@@ -1,0 +1,322 @@
+"""Into features and out of them: the anonymous fixed axes of a block become channels, and come back.
+
+The coordinates of a fixed axis (input pixels, kernel positions, logits) stand for themselves, so each
+has weights of its own: folded behind the channels they are the inputs, or the outputs, of one linear
+map a block. A named fixed axis that units nest over (the layer index of scanned parameters) stays an
+index. Layers are shared over it and would not see its order; position codes tell it to the embedding:
+cosines of the relative depth, and sinusoids of the absolute index (Vaswani et al., 2017).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from math import prod
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ..symmetry.spec import Spec
+from .features import Features, group
+from .indices import Indices, index_axes, structure
+from .stacks import Cell, assemble, unstack
+
+CODES = 8
+"""Position codes for each named fixed axis."""
+
+
+class _Fold(NamedTuple):
+    """How one block is folded.
+
+    Attributes:
+        indices: the block's indices.
+        role: blocks of one role have embedding matrices of one shape, kept in one stack.
+        member: the block's place in that stack.
+        shape: the block's own shape.
+        axes: the positions of its indices; the other axes are fixed.
+        fixed: how many coordinates the fixed axes have together.
+        coded: the positions of indices over named fixed axes.
+    """
+
+    indices: Indices
+    role: str
+    member: int
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    fixed: int
+    coded: tuple[int, ...]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(self.shape[k] for k in self.axes)
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The block's axes with the fixed ones last."""
+        return self.axes + tuple(k for k in range(len(self.shape)) if k not in self.axes)
+
+
+def _folds(spec: Spec) -> list[_Fold]:
+    """One entry a block, in the order of the structure."""
+    layout = {block.name: block for block in spec.layout}
+    counts: dict[str, int] = defaultdict(int)
+    out = []
+    for indices in structure(spec):
+        block = layout[indices.name]
+        axes = index_axes(spec, block)
+        fixed = prod(n for k, n in enumerate(block.shape) if k not in axes)
+        coded = tuple(n for n, label in enumerate(indices.labels) if label.startswith("_"))
+        role = f"{indices.kind or '1'}: {fixed}" + f" at {coded}" * bool(coded)
+        out.append(_Fold(indices, role, counts[role], block.shape, axes, fixed, coded))
+        counts[role] += 1
+    return out
+
+
+def position_codes(size: int, dtype: jnp.dtype | type = jnp.float32) -> jax.Array:
+    """Codes of the coordinates of an axis whose order matters, shape ``(size, CODES)``.
+
+    Example:
+        >>> position_codes(3).shape
+        (3, 8)
+    """
+    place = jnp.arange(size, dtype=jnp.float32)[:, None]
+    relative = jnp.cos(jnp.pi * (place + 0.5) / size * jnp.arange(1, CODES // 2 + 1))
+    rates = 16.0 ** -jnp.arange(CODES // 4)
+    absolute = [jnp.sin(place * rates), jnp.cos(place * rates)]
+    return jnp.concatenate([relative, *absolute], axis=-1).astype(dtype)
+
+
+class Embed(eqx.Module):
+    """Weights to features: one linear map for each block, over its fixed axes.
+
+    Equivariant: exchanging units of the network exchanges indices of the features.
+
+    Attributes:
+        weights: ``{role: (members, fixed coordinates * c_in + codes, channels)}``.
+        bias: ``{role: (members, channels)}``; by it blocks of one shape are told apart.
+        spec: the annotation of the networks.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from wsljax import symmetry
+        >>> params = {"w": jnp.ones((3, 5)), "b": jnp.ones(5)}
+        >>> spec = symmetry.parse(params, {"w": "_ h", "b": "h"})
+        >>> features = Embed(spec, 16, key=jax.random.key(0))(spec.blocks(params))
+        >>> {name: x.shape for name, x in features.blocks().items()}
+        {'b': (5, 16), 'w': (5, 16)}
+    """
+
+    weights: dict[str, jax.Array]
+    bias: dict[str, jax.Array]
+    spec: Spec = eqx.field(static=True)
+    c_in: int | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        spec: Spec,
+        channels: int,
+        *,
+        key: jax.Array,
+        c_in: int | None = None,
+        scales: Mapping[str, float] | None = None,
+        dtype: jnp.dtype | type = jnp.float32,
+    ):
+        """Draw an embedding.
+
+        Args:
+            spec: the annotation of the networks.
+            channels: how many channels the features get.
+            key: of the initial weights.
+            c_in: channels of the blocks that come in (weights, gradients, momenta, … side by side on
+                a last axis); None if they have no such axis.
+            scales: the typical size of the numbers in each block, by which the initial weights are
+                divided; see :func:`block_scales`. By default 1.
+            dtype: of the weights.
+        """
+        self.spec, self.c_in = spec, c_in
+        folds = _folds(spec)
+        unknown = set(scales or ()) - {f.indices.name for f in folds}
+        if unknown:
+            raise ValueError(f"`scales` names blocks that the spec does not have: {sorted(unknown)[:5]}")
+        members: dict[str, list[_Fold]] = defaultdict(list)
+        for fold in folds:
+            members[fold.role].append(fold)
+        keys = jax.random.split(key, 2 * len(members))
+        self.weights, self.bias = {}, {}
+        for n, (role, found) in enumerate(members.items()):
+            values, codes = found[0].fixed * (c_in or 1), CODES * len(found[0].coded)
+            size = (len(found), (values + codes) * channels)
+            w = jax.random.normal(keys[2 * n], size, dtype).reshape(len(found), -1, channels)
+            sizes = [(scales or {}).get(f.indices.name, 1.0) for f in found]
+            scale = jnp.asarray(sizes, dtype)[:, None, None]
+            w = w.at[:, :values].divide(scale) if codes else w / scale
+            self.weights[role] = w / (2 * (values + codes)) ** 0.5
+            self.bias[role] = jax.random.normal(keys[2 * n + 1], (len(found), channels), dtype) / 2**0.5
+
+    def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> Features:
+        """Embed ``spec.blocks(params)``.
+
+        Args:
+            blocks: ``{block: array of the block's shape}``, with a last axis of ``c_in`` channels if
+                the embedding was drawn for such.
+            spec: the annotation of these blocks, where it is another one of the same structure
+                (other widths).
+
+        Raises:
+            ValueError: if the spec has another structure or other fixed axes, or a block has another
+                shape; each names the block.
+        """
+        folds = self._folds_of(spec)
+        parts: dict[tuple, list[jax.Array]] = defaultdict(list)
+        found: dict[tuple, list[_Fold]] = defaultdict(list)
+        where = []
+        dtype = jnp.result_type(*blocks.values())
+        for fold in folds:
+            stack = (fold.role, fold.widths)
+            where.append(Cell(stack, len(parts[stack]), tuple(range(len(fold.axes)))))
+            parts[stack].append(self._folded(blocks[fold.indices.name], fold).astype(dtype))
+            found[stack].append(fold)
+        cells = [[Cell(f.role, f.member) for f in folds] for folds in found.values()]
+        stacks = {}
+        for stack, w, b in zip(
+            found, assemble(self.weights, cells), assemble(self.bias, cells), strict=True
+        ):
+            x = jnp.stack(parts[stack])
+            y = jnp.matmul(x.reshape(x.shape[0], -1, x.shape[-1]), w.astype(dtype))
+            y = y + b.astype(dtype)[:, None]
+            stacks[stack] = y.reshape(*x.shape[:-1], -1)
+        indices = tuple(fold.indices for fold in folds)
+        widths = {a: n for f in folds for a, n in zip(f.indices.labels, f.widths, strict=True)}
+        groups = group(indices, widths)
+        arrays = assemble(stacks, [[where[b] for b in members] for members in groups])
+        return Features(tuple(arrays), indices, groups)
+
+    def _folds_of(self, spec: Spec | None) -> list[_Fold]:
+        own = _folds(self.spec)
+        return own if spec is None or spec == self.spec else _same_structure(own, _folds(spec))
+
+    def _folded(self, x: jax.Array, fold: _Fold) -> jax.Array:
+        expected = fold.shape + (() if self.c_in is None else (self.c_in,))
+        if x.shape != expected:
+            hint = "; for a stack of networks use jax.vmap" if x.shape[1:] == expected else ""
+            raise ValueError(f"block {fold.indices.name!r} has shape {x.shape}; expected {expected}{hint}")
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise ValueError(
+                f"block {fold.indices.name!r} has dtype {x.dtype}; only floating weights can be embedded"
+            )
+        order = fold.order + (() if self.c_in is None else (len(fold.shape),))
+        x = x.transpose(order).reshape(*fold.widths, -1)
+        for n in fold.coded:
+            codes = position_codes(fold.widths[n], x.dtype)
+            shape = [1] * len(fold.widths) + [CODES]
+            shape[n] = fold.widths[n]
+            codes = jnp.broadcast_to(codes.reshape(shape), (*fold.widths, CODES))
+            x = jnp.concatenate([x, codes], axis=-1)
+        return x
+
+
+class Readout(eqx.Module):
+    """Features to arrays of the weights' own shapes: an equivariant map into weight space.
+
+    Attributes:
+        weights: ``{role: (members, channels, fixed coordinates)}``.
+        bias: ``{role: (members, fixed coordinates)}``.
+        spec: the annotation of the networks.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from wsljax import symmetry
+        >>> params = {"w": jnp.ones((3, 5)), "b": jnp.ones(5)}
+        >>> spec = symmetry.parse(params, {"w": "_ h", "b": "h"})
+        >>> features = Embed(spec, 16, key=jax.random.key(0))(spec.blocks(params))
+        >>> blocks = Readout(spec, 16, key=jax.random.key(1))(features)
+        >>> jax.tree.map(jnp.shape, spec.unblocks(blocks))
+        {'b': (5,), 'w': (3, 5)}
+    """
+
+    weights: dict[str, jax.Array]
+    bias: dict[str, jax.Array]
+    spec: Spec = eqx.field(static=True)
+
+    def __init__(
+        self,
+        spec: Spec,
+        channels: int,
+        *,
+        key: jax.Array,
+        scales: Mapping[str, float] | None = None,
+        dtype: jnp.dtype | type = jnp.float32,
+    ):
+        """Draw a readout; ``scales`` multiplies the initial output of each block, by default 1."""
+        self.spec = spec
+        members: dict[str, list[_Fold]] = defaultdict(list)
+        for fold in _folds(spec):
+            members[fold.role].append(fold)
+        self.weights, self.bias = {}, {}
+        for k, (role, found) in zip(jax.random.split(key, len(members)), members.items(), strict=True):
+            size = (len(found), channels * found[0].fixed)
+            w = jax.random.normal(k, size, dtype).reshape(len(found), channels, -1)
+            sizes = [(scales or {}).get(f.indices.name, 1.0) for f in found]
+            self.weights[role] = w / channels**0.5 * jnp.asarray(sizes, dtype)[:, None, None]
+            self.bias[role] = jnp.zeros((len(found), found[0].fixed), dtype)
+
+    def __call__(self, features: Features, spec: Spec | None = None) -> dict[str, jax.Array]:
+        """``{block: array of the block's shape}``, ready for ``spec.unblocks``."""
+        folds = _folds(self.spec)
+        if spec is not None and spec != self.spec:
+            folds = _same_structure(folds, _folds(spec))
+        place = {b: (g, n) for g, m in enumerate(features.groups) for n, b in enumerate(m)}
+        found: dict[tuple, list[int]] = defaultdict(list)
+        for b, fold in enumerate(folds):
+            found[fold.role, fold.widths].append(b)
+        inputs = assemble(
+            dict(enumerate(features.arrays)),
+            [[Cell(*place[b], tuple(range(len(folds[b].axes)))) for b in bs] for bs in found.values()],
+        )
+        cells = [[Cell(folds[b].role, folds[b].member) for b in bs] for bs in found.values()]
+        out = {}
+        for bs, x, w, bias in zip(
+            found.values(), inputs, assemble(self.weights, cells), assemble(self.bias, cells), strict=True
+        ):
+            y = jnp.matmul(x.reshape(x.shape[0], -1, x.shape[-1]), w.astype(x.dtype))
+            y = y + bias.astype(x.dtype)[:, None]
+            for b, block in zip(bs, unstack(y), strict=True):
+                fold = folds[b]
+                back = sorted(range(len(fold.shape)), key=lambda k, order=fold.order: order[k])
+                shape = [fold.shape[k] for k in fold.order]
+                out[fold.indices.name] = block.reshape(shape).transpose(back)
+        return out
+
+
+def block_scales(spec: Spec, params: object) -> dict[str, float]:
+    """The root mean square of every block, for ``Embed(scales=...)``.
+
+    Args:
+        spec: the annotation.
+        params: the weights of one network, or of a population stacked on a leading axis.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from wsljax import symmetry
+        >>> params = {"w": jnp.full((3, 5), 0.5)}
+        >>> block_scales(symmetry.parse(params, {"w": "_ h"}), params)
+        {'w': 0.5}
+    """
+    stacked = jnp.ndim(jax.tree.leaves(params)[0]) == len(spec.leaves[0].shape) + 1
+    blocks = jax.vmap(spec.blocks)(params) if stacked else spec.blocks(params)
+    sizes = {name: float(jnp.sqrt(jnp.mean(jnp.square(x)))) for name, x in blocks.items()}
+    return {name: size if size > 0 else 1.0 for name, size in sizes.items()}
+
+
+def _same_structure(own: list[_Fold], other: list[_Fold]) -> list[_Fold]:
+    for a, b in zip(own, other, strict=False):
+        if (a.indices, a.role) != (b.indices, b.role):
+            raise ValueError(
+                f"block {b.indices.name!r} ({b.role}, {b.indices.labels}) stands where this layer has "
+                f"{a.indices.name!r} ({a.role}, {a.indices.labels}); only widths of units may differ"
+            )
+    if len(own) != len(other):
+        raise ValueError(f"the spec has {len(other)} blocks, this layer {len(own)}; only widths may differ")
+    return other
