@@ -34,10 +34,13 @@ def act_on_leaf(spec, g: Element, trees: tuple[Axis, ...], x: jax.Array) -> jax.
             for piece, b in zip(pieces(trees), decompose(x, trees), strict=True)
         ]
         return recompose(blocks, trees)
-    for k, (tree, m) in enumerate(zip(trees, moved, strict=True)):
-        if m:
-            x = jnp.take(x, axis_index(spec, g, tree), axis=k, unique_indices=True, mode="clip")
-    return x
+    # one gather for all axes, from finished indices: fused into the gather they would be computed anew
+    # for every entry
+    index = [
+        jax.lax.optimization_barrier(axis_index(spec, g, tree)) if m else jnp.arange(tree.size)
+        for tree, m in zip(trees, moved, strict=True)
+    ]
+    return x.at[jnp.ix_(*index)].get(mode="promise_in_bounds", unique_indices=True)
 
 
 def _closed(spec, tree: Axis) -> bool:

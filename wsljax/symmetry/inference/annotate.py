@@ -82,6 +82,28 @@ def make_expressible(cells: Cells, shown: Sequence[Shown]) -> None:
                         again = True
 
 
+def follow_the_read(cells: Cells, shown: Sequence[Shown]) -> None:
+    """Coordinates of a segment that is never read move with those of a segment that is.
+
+    So a position table of which a short example reads only the first rows moves as a whole.
+    """
+    touched = {cells.root(n) for n, t in enumerate(cells.touched) if t}
+    for s in shown:
+        if s.array is None or not s.array.cut:
+            continue
+        for k in range(len(s.array.factors)):
+            read: dict[int, tuple[int, ...]] = {}
+            rest: list[tuple[int, tuple[int, ...]]] = []
+            for choice, cell in s.array.cells.items():
+                if all(cells.root(n) in touched for n in cell[k]):
+                    read.setdefault(choice[k], cell[k])
+                else:
+                    rest.append((choice[k], cell[k]))
+            for option, nodes in rest:
+                for a, b in zip(read.get(option, ()), nodes, strict=False):
+                    cells.unite(a, b)
+
+
 def _tie(cells: Cells, array: Array, k: int, g: int) -> None:
     first: dict[tuple[int, ...], tuple[int, ...]] = {}
     for choice, cell in array.cells.items():
@@ -97,6 +119,7 @@ class Annotator:
         self.cells = cells
         self.shown = list(shown)
         every = [*shown, *free_ends]
+        follow_the_read(cells, shown)
         make_expressible(cells, every)
         self._pin_unread(shown, free_ends)
         self.chain_of: dict[int, int] = merge_segments(cells)
