@@ -27,7 +27,7 @@ Example:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Union
@@ -244,12 +244,18 @@ class _Parser:
 
 
 def format_axes(
-    trees: tuple[Axis, ...], overs: Mapping[str, tuple[str, ...]], sizes: bool = False
+    trees: tuple[Axis, ...],
+    overs: Mapping[str, tuple[str, ...]],
+    sizes: bool | set[tuple[str, int | None]] = False,
 ) -> str:
-    """The text of a leaf's annotation; ``sizes`` writes every size, so that it parses without shapes."""
+    """The text of a leaf's annotation.
+
+    ``sizes`` writes every size, so that it parses without shapes; or those of the given names, each
+    once (the set is emptied as they are written).
+    """
     words = []
     for k, tree in enumerate(trees):
-        if isinstance(tree, Fixed) and tree.name is None and not sizes:
+        if isinstance(tree, Fixed) and tree.name is None and sizes is not True:
             words.append("_")
         elif isinstance(tree, Alt):
             fits = [
@@ -264,11 +270,59 @@ def format_axes(
     return " ".join(words)
 
 
-def _format(tree: Axis, overs: Mapping[str, tuple[str, ...]], sizes: bool) -> str:
+def unclear_sizes(leaves: Iterable[tuple[Axis, ...]]) -> set[tuple[str, int | None]]:
+    """Names (and factors) whose sizes must be written for the text to parse with the leaves' shapes."""
+    axes = [tree for trees in leaves for tree in trees]
+    flat = [p for t in axes for p in (t.parts if isinstance(t, Alt) else (t,))]
+    names = [[(a.name, getattr(a, "part", None)) for a in atoms(t) if a.name] for t in flat]
+    clear = {
+        word[0]
+        for word, t in zip(names, flat, strict=True)
+        if isinstance(t, (Fixed, Unit)) and word
+    }
+    needed: set[tuple[str, int | None]] = set()
+    while True:
+        before = len(clear)
+        for word, tree in zip(names, flat, strict=True):
+            unknown = [w for w in word if w not in clear]
+            if len(unknown) == 1 or (isinstance(tree, Sum) and unknown and _only(tree, unknown[0])):
+                clear |= set(unknown)
+        if len(clear) > before:
+            continue
+        rest = [w for word in names for w in word if w not in clear]
+        if not rest:
+            return needed
+        needed.add(rest[0])
+        clear.add(rest[0])
+
+
+def _only(tree: Sum, name: tuple[str, int | None]) -> bool:
+    """Whether a sum is of one name alone, and of fixed parts."""
+    return all(
+        isinstance(p, (Fixed, Unit))
+        and (p.name is None or (p.name, getattr(p, "part", None)) == name)
+        for p in tree.parts
+    )
+
+
+def _size_text(
+    key: tuple[str, int | None], size: int, sizes: bool | set[tuple[str, int | None]]
+) -> str:
+    if sizes is True:
+        return f"={size}"
+    if sizes and key in sizes:
+        sizes.discard(key)
+        return f"={size}"
+    return ""
+
+
+def _format(
+    tree: Axis, overs: Mapping[str, tuple[str, ...]], sizes: bool | set[tuple[str, int | None]]
+) -> str:
     if isinstance(tree, Fixed):
         if tree.name is None:
             return f"_{tree.size}" if tree.size >= 0 else "_"
-        return tree.name + (f"={tree.size}" if sizes else "")
+        return tree.name + _size_text((tree.name, None), tree.size, sizes)
     if isinstance(tree, Unit):
         over = overs.get(tree.name, ())
         part = "" if tree.part is None else f".{tree.part}"
@@ -281,7 +335,7 @@ def _format(tree: Axis, overs: Mapping[str, tuple[str, ...]], sizes: bool) -> st
             tree.name
             + part
             + (f"[{','.join(words)}]" if words else "")
-            + (f"={tree.size}" if sizes else "")
+            + _size_text((tree.name, tree.part), tree.size, sizes)
         )
     if isinstance(tree, Prod):
         return "(" + " ".join(_format(p, overs, sizes) for p in tree.parts) + ")"

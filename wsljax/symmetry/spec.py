@@ -17,7 +17,7 @@ import jax
 
 from .._compat import key_path_str
 from . import elements
-from .axes import Axis, Fixed, Unit, atoms, format_axes, parse_axes
+from .axes import Axis, Fixed, Unit, atoms, format_axes, parse_axes, unclear_sizes
 from .layout import Block, blocks_of, decompose, recompose
 
 KINDS = ("permutation",)
@@ -120,8 +120,9 @@ class Spec:
 
     @cached_property
     def axes(self) -> dict[str, str]:
-        """``{leaf path: annotation}``."""
-        return {leaf.path: format_axes(leaf.trees, self._overs) for leaf in self.leaves}
+        """``{leaf path: annotation}``; ``=n`` where :func:`parse` could not tell a size."""
+        sizes = unclear_sizes(leaf.trees for leaf in self.leaves)
+        return {leaf.path: format_axes(leaf.trees, self._overs, sizes) for leaf in self.leaves}
 
     @cached_property
     def layout(self) -> tuple[Block, ...]:

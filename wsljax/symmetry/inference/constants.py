@@ -6,6 +6,8 @@ the static slice that it is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ from ..._compat import is_tracer
 from .ports import Port, cut
 from .values import Entry, Index, Link, Variable, View
 
-FOLDED = 64
+FOLDED = 1024
+MAX_RUNS = 64
 _CLOSED_OVER = "a constant that is not uniform along it"
 
 
@@ -46,7 +49,7 @@ def view_of_constant(walk, value: Any) -> View:
         a = np.moveaxis(comparable, k, 0).reshape(n, -1)
         change = np.any(a[1:] != a[:-1], axis=1)
         cuts.append(np.flatnonzero(change) + 1 if change.any() else None)
-    const = array if array.size <= FOLDED and array.dtype.kind in "biu" else None
+    const = array if array.size <= FOLDED and array.dtype.kind in "biuf" else None
     busy = [k for k, c in enumerate(cuts) if c is not None]
     if len(busy) == 2 and _is_diagonal(comparable, busy):
         return _diagonal(walk, shape, busy, const)
@@ -93,7 +96,7 @@ def _is_count(array: np.ndarray, axis: int) -> bool:
 
 def _cut_runs(walk, items, cuts: np.ndarray, n: int) -> bool:
     """Cut an axis at the ends of runs of equal values: within a run coordinates are exchangeable."""
-    if len(cuts) > n // 2 or len(cuts) > FOLDED:
+    if len(cuts) > n // 2 or len(cuts) > MAX_RUNS:
         return False
     (factor,) = items
     for c in cuts:
@@ -104,7 +107,9 @@ def _cut_runs(walk, items, cuts: np.ndarray, n: int) -> bool:
 
 
 def _select(params, which, *cases):
-    return np.choose(np.asarray(which, int), cases)
+    shape = np.broadcast_shapes(*(np.shape(c) for c in cases))
+    which = np.broadcast_to(np.asarray(which, int), shape)
+    return np.choose(which, [np.broadcast_to(c, shape) for c in cases])
 
 
 _FOLD = {
@@ -129,22 +134,41 @@ _FOLD = {
     "squeeze": lambda p, a: np.squeeze(a, tuple(p["dimensions"])),
     "reshape": lambda p, a: np.reshape(a, p["new_sizes"]),
     "concatenate": lambda p, *a: np.concatenate(a, p["dimension"]),
+    "transpose": lambda p, a: np.transpose(a, p["permutation"]),
+    "broadcast_in_dim": lambda p, a: _broadcast(a, p["shape"], p["broadcast_dimensions"]),
+}
+_FOLD_TO_FLOAT = {
+    "convert_element_type",
+    "select_n",
+    "reshape",
+    "squeeze",
+    "transpose",
+    "broadcast_in_dim",
 }
 
 
-def fold(eqn: Any, views: list[View]) -> View | None:
-    """The value of a small integer equation whose operands are all known; None if it is not one."""
-    if len(eqn.outvars) != 1 or not views or any(v.const is None for v in views):
+def _broadcast(a: np.ndarray, shape: Sequence[int], dims: Sequence[int]) -> np.ndarray:
+    laid = [1] * len(shape)
+    for n, d in zip(np.shape(a), dims, strict=True):
+        laid[d] = n
+    return np.broadcast_to(np.reshape(a, laid), shape)
+
+
+def fold(walk, eqn: Any, views: Sequence[View]) -> View | None:
+    """The value of an equation on small known integers, or masks of them; None if it is not one."""
+    if len(eqn.outvars) != 1:
         return None
     aval = eqn.outvars[0].aval
-    fn = _FOLD.get(eqn.primitive.name)
-    if fn is None or len(aval.shape) > 1 or np.dtype(aval.dtype).kind not in "biu":
+    shape, kind = aval.shape, aval.dtype.kind
+    if kind not in "biuf" or any(v.const is None for v in views) or prod(shape) > FOLDED:
         return None
-    size = int(np.prod(aval.shape))
-    if size > FOLDED or any(np.ndim(v.const) > 1 for v in views):
+    name = eqn.primitive.name
+    if name == "iota":
+        k = eqn.params["dimension"]
+        counted = np.arange(shape[k]).reshape([-1 if i == k else 1 for i in range(len(shape))])
+        value = np.broadcast_to(counted, shape)
+    elif name in _FOLD and (kind != "f" or name in _FOLD_TO_FLOAT):
+        value = _FOLD[name](eqn.params, *[v.const for v in views])
+    else:
         return None
-    value = np.asarray(fn(eqn.params, *[v.const for v in views])).astype(aval.dtype)
-    if aval.shape and (value != value.flat[0]).any():
-        return None
-    axes = [(n,) if n > 1 else () for n in aval.shape]
-    return View(axes, const=np.broadcast_to(value, aval.shape))
+    return view_of_constant(walk, np.asarray(value).astype(aval.dtype))

@@ -388,8 +388,8 @@ class Walk:
 
     def apply(self, eqn: Any, views: list[View]) -> list[View]:
         """The views of an equation's results."""
-        if views and views[0].const is not None or not views:
-            folded = fold(eqn, views)
+        if not views or views[0].const is not None:
+            folded = fold(self, eqn, views)
             if folded is not None:
                 return [folded]
         name = eqn.primitive.name
