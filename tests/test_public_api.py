@@ -110,7 +110,7 @@ def test_every_public_name_has_a_docstring():
         assert package.__doc__, f"wsljax.{room} has no docstring"
         for name in public_names(package):
             value = getattr(package, name)
-            if callable(value) or inspect.ismodule(value):
+            if inspect.isclass(value) or inspect.isroutine(value):
                 assert inspect.getdoc(value), f"wsljax.{room}.{name} has no docstring"
 
 

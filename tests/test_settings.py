@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
@@ -104,18 +105,17 @@ def test_symmetry_under_strict_settings_keeps_the_dtype(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
-def test_universal_linear_under_strict_settings_keeps_the_dtype(dtype):
+@pytest.mark.parametrize("network", [representation.Metanetwork, representation.Editor])
+def test_metanetworks_under_strict_settings_keep_the_dtype(network, dtype):
+    options = {"out": 3} if network is representation.Metanetwork else {}
     with strict():
-        k_params, k_layer = jax.random.split(jax.random.key(0))
+        k_params, k_net = jax.random.split(jax.random.key(0))
         params = make_params(k_params, dtype)
         spec = symmetry.parse(params, {"w0": "h _", "b0": "h", "w1": "_ h"})
-        layer = representation.UniversalLinear(spec, 4, 6, key=k_layer, dtype=dtype)
-        names = [block.name for block in spec.layout]
-        indices = [
-            tuple(n for n, axis in zip(block.shape, block.axes) if not axis == "_")
-            for block in spec.layout
-        ]
-        features = {n: jnp.ones((*shape, 4), dtype) for n, shape in zip(names, indices)}
-        out = jax.jit(layer)(features)
-    for name, shape in zip(names, indices):
-        assert out[name].shape == (*shape, 6) and out[name].dtype == jnp.dtype(dtype)
+        net = network(spec, channels=4, layers=2, key=k_net, **options)
+        out = eqx.filter_jit(net)(params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(out)} == {jnp.dtype(dtype)}
+    if network is representation.Editor:
+        assert jax.tree.map(jnp.shape, out) == jax.tree.map(jnp.shape, params)
+    else:
+        assert out.shape == (3,)
