@@ -78,6 +78,7 @@ class Walk:
         self.structs: list[Struct] = []
         self.unroll = unroll
         self.loops: list = []
+        self.callers: list[Any] = []
         self.chosen: list[Struct] = []
         self.unknown: list[str] = []
         self.barriers: list[tuple[Factor, int]] = []
@@ -115,6 +116,8 @@ class Walk:
         for item in items:
             if isinstance(item, Factor) and not item.pinned:
                 item.pinned = item.fixed = True
+                if isinstance(reason, tuple) and len(reason) == 2:
+                    reason = (*reason, tuple(self.callers))
                 self.pins.append((item, reason))
 
     def is_pinned(self, items: Items) -> bool:
@@ -401,7 +404,10 @@ class Walk:
                 if _same_avals(jaxpr.invars, eqn.invars) and _same_avals(
                     jaxpr.outvars, eqn.outvars
                 ):
-                    return self.run(jaxpr, consts, views)
+                    self.callers.append(eqn)
+                    outs = self.run(jaxpr, consts, views)
+                    self.callers.pop()
+                    return outs
             rule = _unknown
         for view in views:
             if name not in KNOWS_COORDINATES or view.columns and name not in TAKES_COLUMNS:
@@ -525,7 +531,7 @@ def _live(jaxpr: Any) -> list[bool]:
 def _unknown(walk: Walk, eqn: Any, *views: View) -> list[View]:
     """A primitive without a rule: all it touches is pinned, and said so."""
     reason = ("no rule for this primitive", eqn)
-    walk.unknown.append(f"{eqn.primitive.name} at {source_line(eqn)}")
+    walk.unknown.append(f"{eqn.primitive.name} at {_line(eqn, walk.callers)}")
     for view in views:
         walk.pin_view(view, reason)
     return [walk.fixed(v.aval.shape, reason) for v in eqn.outvars]
@@ -535,5 +541,11 @@ def describe(reason: Any) -> str:
     """A pin's reason as text, with the source line."""
     if isinstance(reason, str):
         return reason
-    text, eqn = reason
-    return f"{text}: {eqn.primitive.name} at {source_line(eqn)}"
+    text, eqn, *callers = reason
+    return f"{text}: {eqn.primitive.name} at {_line(eqn, callers[0] if callers else ())}"
+
+
+def _line(eqn: Any, callers: Sequence[Any]) -> str:
+    """An equation's source line; inside library code, that of the nearest call that has one."""
+    lines = [source_line(e) for e in (eqn, *reversed(callers))]
+    return next((line for line in lines if line != "unknown source"), lines[0])
