@@ -11,7 +11,7 @@ from wsljax.zoo.hyper import complete_hyper
 from wsljax.zoo.optimisers import OPTIMISERS, OptimiserState, Rule, optimiser_rules
 from wsljax.zoo.population import Population
 from wsljax.zoo.split import Split, split
-from wsljax.zoo.training import train
+from wsljax.zoo.training import total_work, train
 
 __all__ = [
     "ACTIVATIONS",
@@ -28,5 +28,6 @@ __all__ = [
     "optimiser_rules",
     "pad_models",
     "split",
+    "total_work",
     "train",
 ]
