@@ -160,7 +160,9 @@ def test_attention_without_positions_is_equivariant_to_tokens(key):
 
 
 def test_several_inputs_may_be_freed_apart():
-    fn = lambda p, x, y: jnp.tanh(x @ p["a"]) @ p["b"] + y
+    def fn(p, x, y):
+        return jnp.tanh(x @ p["a"]) @ p["b"] + y
+
     p = {"a": jnp.ones((3, 5)), "b": jnp.ones((5, 2))}
     spec = symmetry.infer(fn, p, X, jnp.ones((4, 2)), free_inputs=(True, False))
     assert [leaf.path for leaf in spec.inputs] == ["0", "1"]

@@ -67,13 +67,16 @@ def test_the_action_under_jit_vmap_and_grad(form, key):
     gs = jax.vmap(spec.sample)(jax.random.split(key, 2))
     each = jax.vmap(spec.act)(gs, stack)
     for i in range(2):
-        alone = spec.act(jax.tree.map(lambda x: x[i], gs), jax.tree.map(lambda x: x[i], stack))
-        assert same(jax.tree.map(lambda x: x[i], each), alone)
+        g_i, p_i, each_i = jax.tree.map(lambda x, i=i: x[i], (gs, stack, each))
+        assert same(each_i, spec.act(g_i, p_i))
     weights = jax.tree.map(lambda x: jnp.arange(x.size, dtype=x.dtype).reshape(x.shape), params)
-    value = lambda p: sum(
-        jnp.vdot(a, b)
-        for a, b in zip(jax.tree.leaves(spec.act(g, p)), jax.tree.leaves(weights), strict=True)
-    )
+
+    def value(p):
+        return sum(
+            jnp.vdot(a, b)
+            for a, b in zip(jax.tree.leaves(spec.act(g, p)), jax.tree.leaves(weights), strict=True)
+        )
+
     assert same(jax.grad(value)(params), spec.act(spec.inverse(g), weights))
 
 

@@ -94,7 +94,7 @@ class Alt:
         return max(p.size for p in self.parts)
 
 
-Axis = Union[Fixed, Unit, Prod, Sum, Alt]
+Axis = Union[Fixed, Unit, Prod, Sum, Alt]  # noqa: UP007
 
 
 def atoms(tree: Axis) -> Iterator[Fixed | Unit]:

@@ -1,8 +1,16 @@
 """``infer``: the symmetry of any JAX function, from one walk over its trace.
 
 Sound always: what is not understood is pinned and reported with its source line. The steps are
-trace -> links (:mod:`.inference.walk`, :mod:`.rules`) -> classes (:mod:`.inference.cells`) -> needless cuts undone
-(:mod:`.inference.merge`) -> wreath products (:mod:`.inference.nest`) -> annotations (:mod:`.inference.annotate`).
+
+- trace to links: :mod:`.inference.walk`, with one rule for each primitive in :mod:`.rules`;
+- links to classes of coordinates that move together: :mod:`.inference.cells`;
+- needless cuts undone: :mod:`.inference.merge`;
+- wreath products: :mod:`.inference.nest`;
+- annotations: :mod:`.inference.annotate`.
+
+A unit set must lie in contiguous pieces along every axis. So where a fixed reordering stands between two
+layers (a flip, a roll, an alternating constant) some permutations that exist are not found: the axis is
+pinned, or cut into the runs that are contiguous.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""How :func:`wsljax.symmetry.infer` works: ports and values, the walk, classes, merging, nesting, annotation."""
+"""How :func:`wsljax.symmetry.infer` works.
+
+Ports and values, the walk over a trace, classes of coordinates, merging, nesting, annotation.
+"""

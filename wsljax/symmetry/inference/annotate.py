@@ -124,7 +124,7 @@ class Annotator:
         self._pin_unread(shown, free_ends)
         self.chain_of: dict[int, int] = merge_segments(cells)
         self.chains: dict[int, list[int]] = {}
-        for b, a in self.chain_of.items():
+        for _, a in self.chain_of.items():
             head = a
             while head in self.chain_of:
                 head = self.chain_of[head]

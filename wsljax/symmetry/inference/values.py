@@ -51,7 +51,7 @@ class Factor:
         return [f for k in self.kids for f in k.flat()]
 
 
-Item = Union[Factor, int]
+Item = Union[Factor, int]  # noqa: UP007
 Items = tuple[Item, ...]
 
 

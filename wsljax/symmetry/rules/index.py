@@ -217,7 +217,8 @@ def _fill(walk: Walk, x: View, axis: int) -> View:
     return walk.einsum([x, walk.array([x.shape()[axis]])], [words, [words[axis]]], words)
 
 
-for _name in "scatter scatter_add scatter_sub scatter_mul scatter_min scatter_max scatter-add scatter-sub scatter-mul scatter-min scatter-max".split():
-    RULES[_name] = _scatter
-    KNOWS_COORDINATES.add(_name)
-    TAKES_COLUMNS.add(_name)
+for _kind in ("", "add", "sub", "mul", "min", "max"):
+    for _name in {f"scatter_{_kind}".strip("_"), f"scatter-{_kind}".strip("-")}:
+        RULES[_name] = _scatter
+        KNOWS_COORDINATES.add(_name)
+        TAKES_COLUMNS.add(_name)

@@ -132,5 +132,9 @@ def _random(walk: Walk, eqn, *views: View) -> list[View]:
     return [walk.fixed(v.aval.shape, reason) for v in eqn.outvars]
 
 
-for _name in "random_bits random_seed random_split random_fold_in random_wrap random_unwrap random_clone threefry2x32 rng_bit_generator rng_uniform random_gamma".split():
+RANDOM = """
+random_bits random_clone random_fold_in random_gamma random_seed random_split random_unwrap random_wrap
+rng_bit_generator rng_uniform threefry2x32
+""".split()
+for _name in RANDOM:
     RULES[_name] = _random
