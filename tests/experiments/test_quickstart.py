@@ -1,0 +1,83 @@
+"""The main job end to end, at a size for tests: results, figure, run folder, resuming, options."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+
+from configs.quickstart import Config  # noqa: E402
+from experiments import quickstart  # noqa: E402
+from wsljax import train  # noqa: E402
+
+SMALL = Config(
+    networks=96, widths=(6, 5), max_steps=40, channels=6, layers=2, steps=30, every=10, batch=16,
+    resamples=50, quiet=True,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def interrupted_and_whole(tmp_path_factory):
+    """The same run twice: once straight, once killed while the metanetwork trained, then resumed."""
+    whole = tmp_path_factory.mktemp("whole")
+    broken = tmp_path_factory.mktemp("broken")
+    results = quickstart.main(dataclasses.replace(SMALL, folder=str(whole)))
+
+    class Killed(Exception):
+        pass
+
+    def dies(step, metrics, **extra):
+        if step >= 20:
+            raise Killed
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(train, "combine_logs", lambda *logs: dies)
+    with pytest.raises(Killed):
+        quickstart.main(dataclasses.replace(SMALL, folder=str(broken)))
+    patch.undo()
+    again = quickstart.main(dataclasses.replace(SMALL, folder=str(broken)))
+    return whole, results, again
+
+
+def test_results_table_and_files(interrupted_and_whole):
+    folder, results, _ = interrupted_and_whole
+    assert json.loads((folder / "results.json").read_text())["rows"].keys() == results["rows"].keys()
+    assert (folder / "quickstart.png").read_bytes()[:4] == b"\x89PNG"
+    assert json.loads((folder / "config.json").read_text())["networks"] == 96
+    steps = [row["step"] for row in train.read_jsonl(folder / "metrics.jsonl")]
+    assert steps == [10, 20, 30] * 2
+    assert len(results["rows"]) == 4
+    for row in results["rows"].values():
+        for value, low, high in row.values():
+            assert low <= high and value <= 1
+
+
+def test_equivariant_predictions_do_not_move(interrupted_and_whole):
+    _, results, _ = interrupted_and_whole
+    change = results["change_under_permutation"]
+    assert change[quickstart.OURS] < 1e-4
+    assert change[quickstart.FLAT] > 1e-2
+
+
+def test_a_resumed_run_gives_identical_results(interrupted_and_whole):
+    _, results, again = interrupted_and_whole
+    assert again["rows"] == results["rows"]
+    assert again["change_under_permutation"] == results["change_under_permutation"]
+
+
+def test_a_folder_of_another_run_is_left_alone(interrupted_and_whole):
+    folder, *_ = interrupted_and_whole
+    with pytest.raises(SystemExit, match="other options"):
+        quickstart.main(dataclasses.replace(SMALL, folder=str(folder), steps=31))
+
+
+def test_help_lists_every_option():
+    pytest.importorskip("tyro")
+    command = [sys.executable, "-m", "experiments.quickstart", "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for option in dataclasses.fields(Config):
+        assert "--" + option.name.replace("_", "-") in text
