@@ -47,6 +47,32 @@ class Case:
 
 CASES: dict[str, Case] = {}
 
+SCATTERED = "units whose places are not contiguous along an axis, or are reordered between two layers"
+BEFORE = "a segment decides what lies before it in one axis, or cuts off one coordinate of a group"
+#: Cases of which inference finds a proper subgroup so far, and why. A test fails when one is found
+#: whole, so that this list can only shrink.
+MISSED: dict[str, str] = {
+    **dict.fromkeys(
+        [
+            "raw/resnet_option_a",
+            "raw/pad_both_sides",
+            "raw/slices_strided",
+            "raw/fixed_reordering",
+            "raw/flip_hidden",
+            "raw/roll_hidden",
+            "raw/add_alternating",
+            "raw/where_parity",
+            "raw/made_cycling",
+        ],
+        SCATTERED,
+    ),
+    **dict.fromkeys(
+        ["raw/qkv_innermost", "raw/shufflenet_unit_uneven", "linen/unet_groupnorm_cut"], BEFORE
+    ),
+    "raw/experts_switch_gather": "experts chosen by an index into several axes at once: hidden units "
+    "of all experts are found to move together only",
+}
+
 
 def case(name: str, group: Iterable[tuple[int, int]], **kw: Any) -> Callable[[Build], Build]:
     """Decorator: registers ``build(key) -> (fn, params, inputs)`` under ``name``.

