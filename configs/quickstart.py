@@ -14,7 +14,7 @@ class Config:
 
     folder: str = "runs/quickstart"
     """Run folder: config, metrics, checkpoints, results, figure. An interrupted run resumes here."""
-    networks: int = 2048
+    networks: int = 4096
     """Networks to train on the digits."""
     widths: tuple[int, ...] = (16, 16)
     """Hidden widths of each network."""
@@ -26,7 +26,7 @@ class Config:
     """Feature channels of the equivariant metanetwork."""
     layers: int = 3
     """Equivariant layers of the metanetwork."""
-    steps: int = 700
+    steps: int = 1000
     """Training steps of the metanetwork, and of the flat baseline."""
     batch: int = 64
     """Networks in a training step of the metanetwork."""
@@ -36,9 +36,9 @@ class Config:
     """Decoupled weight decay of the metanetwork."""
     dropout: float = 0.2
     """Dropout on the pooled features."""
-    noise: float = 0.2
+    noise: float = 0.1
     """Relative noise on the weights that the metanetwork trains on."""
-    every: int = 100
+    every: int = 200
     """Metanetwork steps between two evaluations on the validation networks."""
     resamples: int = 1000
     """Bootstrap resamples of each interval."""
