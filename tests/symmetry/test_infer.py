@@ -183,3 +183,40 @@ def test_no_setting_is_changed_and_the_collector_runs_again():
     symmetry.infer(mlp, weights(), X)
     assert gc.isenabled()
     assert jax.config.jax_enable_x64 == before
+
+
+COORDINATES = {
+    "shifted": lambda e: (e - 3) < 0,
+    "compared with a number": lambda e: e == 2,
+    "as a float": lambda e: e.astype(float) / 4,
+    "reshaped": lambda e: e.reshape(2, 2)[:, 0].astype(float).sum() + 0 * e,
+    "rows of an index": lambda e: jnp.stack([e, e], axis=-1).sum(-1) * 1.0,
+    "summed one-hot": lambda e: jax.nn.one_hot(e, 5) @ jnp.arange(5.0),
+    "sorted": lambda e: jnp.sort(e) * 1.0,
+}
+
+
+@pytest.mark.parametrize("name", COORDINATES)
+def test_coordinates_read_as_numbers_are_pinned(name, key):
+    def fn(p, x):
+        best = jnp.argmax(x @ p["w"], axis=-1)
+        return COORDINATES[name](best)[:, None] * (x @ p["out"])
+
+    keys = jax.random.split(key, 3)
+    p = {"w": jax.random.normal(keys[0], (3, 5)), "out": jax.random.normal(keys[1], (3, 2))}
+    spec = symmetry.infer(fn, p, X)
+    assert spec.units == ()
+
+
+def test_choices_of_different_steps_are_not_confused(key):
+    def fn(p, x):
+        def step(carry, i):
+            return carry + 1, jnp.tanh(x @ p["w"][i])
+
+        _, ys = jax.lax.scan(step, 0.0, jnp.arange(3))
+        return jnp.sum(ys * ys[::-1], axis=(0, 2))
+
+    p = {"w": jax.random.normal(key, (3, 3, 4))}
+    spec = symmetry.infer(fn, p, X)
+    assert max(symmetry.check(fn, p, spec, X, key=key).values()) < 1e-12
+    assert spec.log_order() == pytest.approx(np.log(24))

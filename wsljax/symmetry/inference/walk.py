@@ -165,6 +165,8 @@ class Walk:
             The result. Axes of one label are tied; those absent from ``out`` are summed, or anything
             else that treats their coordinates alike. Axes that do not fit together are pinned.
         """
+        for view in views:
+            self.spend(view, reason)
         words = [w.split() if isinstance(w, str) else list(w) for w in labels]
         target = out.split() if isinstance(out, str) else list(out)
         where: dict[Hashable, list[Items | None]] = {}

@@ -123,9 +123,11 @@ def _scan(walk: Walk, eqn, *views: View) -> list[View]:
         carrying = (range(first, start), range(back, len(walk.links)))
         walk.loops.append(Loop(mark, length, carrying, inner, carries, outs[: n.num_carry]))
     stacked = []
+    known = {k for v in views for k in v.hidden}
     for y in outs[n.num_carry :]:
         hidden = dict(y.hidden)
         lead = hidden.pop(key, None)
+        hidden = {k: items for k, items in hidden.items() if k in known}  # not those of one step
         walk.spend(y, reason)
         if lead is None:
             lead = (length,) if length > 1 else ()

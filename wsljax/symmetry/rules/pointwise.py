@@ -46,10 +46,8 @@ def _on_indices(walk: Walk, eqn, name: str, views) -> View | None:
     if len(views) == 2 and len(others) == 1 and others[0].const is not None:
         bound = others[0].const
         low = views[0] is shape_of
-        if name == "lt" and low and np.all(bound <= 0):
-            return _known(eqn, False)
-        if name == "ge" and low and np.all(bound <= 0):
-            return _known(eqn, True)
+        if name in ("lt", "ge") and low and np.all(bound <= 0) and not shape_of.index.spoilt:
+            return _known(eqn, name == "ge")
         if name == "add" and np.all(bound == 0):
             return View(shape_of.axes, shape_of.hidden, shape_of.index)
         if name in ("add", "sub"):
