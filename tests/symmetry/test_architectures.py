@@ -213,7 +213,7 @@ def test_complete(name):
     expected = registry.log_order(at.case.group)
     if name in registry.MISSED:
         assert at.spec.log_order() < expected - 0.1, f"{name} is found: take it out of MISSED"
-        return
+        pytest.xfail(registry.MISSED[name])
     assert at.spec.log_order() == pytest.approx(expected, abs=1e-9), (
         f"by hand {at.case.group}\n{at.spec}"
     )
