@@ -21,6 +21,36 @@ hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("fixed")
 
 
+def _group(item: pytest.Item | None) -> str | None:
+    """The case a test is about, for tests that are parametrised by the `name` of one."""
+    callspec = getattr(item, "callspec", None)
+    name = callspec.params.get("name") if callspec else None
+    return f"{item.path.stem}:{name}" if isinstance(name, str) else None
+
+
+def pytest_collection_modifyitems(items):
+    """All tests of one case follow each other, in one process, as they share what was compiled."""
+    first: dict[str, int] = {}
+    order = [first.setdefault(_group(item) or item.nodeid, i) for i, item in enumerate(items)]
+    items[:] = [item for _, item in sorted(zip(order, items), key=lambda pair: pair[0])]
+    for item in items:
+        if _group(item):
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+CASES_BETWEEN_CLEARINGS = 8
+_cases_done = 0
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Compiled programs are kept by jax for ever, some ten megabytes a case: let go of them."""
+    global _cases_done
+    if _group(item) and _group(item) != _group(nextitem):
+        _cases_done += 1
+        if _cases_done % CASES_BETWEEN_CLEARINGS == 0:
+            jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def fixed_seeds():
     """Randomness goes by explicit keys; what escapes that rule is at least the same each time."""
