@@ -101,18 +101,18 @@ def infer(
 
     shapes = jax.tree_util.tree_unflatten(treedef, abstract)
     in_shapes = jax.tree_util.tree_unflatten(ends_def, [_abstract(x) for _, x in ends])
-    closed, out_tree = jax.make_jaxpr(fn, return_shape=True)(shapes, *in_shapes)
-    jaxpr, consts = open_jaxpr(closed)
-    free = [moving[p[0].idx] for p, _ in ends]
-    trace = (
-        jaxpr,
-        consts,
-        [x.shape for x in abstract],
-        [np.shape(x) for _, x in ends],
-        free,
-        free_outputs,
-    )
     with _without_collector():
+        closed, out_tree = jax.make_jaxpr(fn, return_shape=True)(shapes, *in_shapes)
+        jaxpr, consts = open_jaxpr(closed)
+        free = [moving[p[0].idx] for p, _ in ends]
+        trace = (
+            jaxpr,
+            consts,
+            [x.shape for x in abstract],
+            [np.shape(x) for _, x in ends],
+            free,
+            free_outputs,
+        )
         return _analyse(trace, paths, end_paths, out_tree, treedef)
 
 

@@ -166,7 +166,8 @@ class Walk:
             else that treats their coordinates alike. Axes that do not fit together are pinned.
         """
         for view in views:
-            self.spend(view, reason)
+            if view.index is not None or view.columns:
+                self.spend(view, reason)
         words = [w.split() if isinstance(w, str) else list(w) for w in labels]
         target = out.split() if isinstance(out, str) else list(out)
         where: dict[Hashable, list[Items | None]] = {}
@@ -178,7 +179,7 @@ class Walk:
                 entry[r] = items
             for key, items in view.hidden.items():
                 where.setdefault(key, [None] * len(views))[r] = items
-        chosen = _chosen_alike(views, words, target)
+        chosen = _chosen_alike(views, words, target) if any(v.gathered for v in views) else {}
         for key in chosen:
             where["gathered", key] = [
                 v.gathered[key][0] if key in v.gathered else None for v in views
@@ -412,6 +413,8 @@ class Walk:
                     return outs
             rule = _unknown
         for view in views:
+            if view.index is None and not view.columns:
+                continue
             if name not in KNOWS_COORDINATES or view.columns and name not in TAKES_COLUMNS:
                 self.spend(view, ("coordinates are read as numbers", eqn))
         out = rule(self, eqn, *views)
