@@ -232,18 +232,56 @@ def test_stacking_changes_nothing(monkeypatch):
     assert STACK_UP_TO > 25
 
 
-@pytest.mark.parametrize("name", SPECS)
-def test_signal_keeps_its_size_through_a_deep_linear_stack(name):
-    """Sixteen layers without activation or normalisation, unit features: no block fades or blows up."""
-    spec = spec_of(SPECS[name])
-    x = Features.of(structure(spec), features_of(spec, 64, jax.random.key(0)))
-    layers = eqx.filter_vmap(lambda k: UniversalLinear(spec, 64, 64, key=k, dtype=jnp.float64))(
-        jax.random.split(jax.random.key(1), 16)
-    )
+DEEP = {
+    "mlp": {
+        "w0": ((2, 32), "i a"),
+        "b0": ((32,), "a"),
+        "w1": ((32, 32), "a b"),
+        "b1": ((32,), "b"),
+        "w2": ((32, 5), "b o"),
+        "b2": ((5,), "o"),
+    },
+    "rnn": {"x": ((3, 12), "_ h"), "w": ((12, 12), "h h"), "b": ((12,), "h")},
+    "thrice": {"t": ((12, 12, 12), "h h h"), "w": ((12, 12), "h h")},
+    "twice nested": {"w": ((3, 6, 6), "h m[h] m[h]"), "v": ((8, 3, 6), "d h m[h]"), "n": ((8,), "d")},
+    "narrow": {"w": ((3, 2, 2), "h m[h] m[h]"), "t": ((3, 3), "h h"), "u": ((1, 3), "o h")},
+    "width one": SPECS["width one"],
+    "heads": SPECS["heads"],
+}
+
+
+def sizes_after(spec: symmetry.Spec, depth: int, draw) -> dict[str, float]:
+    """Root mean square of every block after that many layers, linear and not normalised."""
+    x = Features.of(structure(spec), features_of(spec, 32, jax.random.key(0)))
+    layers = eqx.filter_vmap(draw)(jax.random.split(jax.random.key(1), depth))
     arrays, rest = eqx.partition(layers, eqx.is_array)
     last, _ = jax.lax.scan(lambda x, a: (eqx.combine(a, rest)(x), None), x, arrays)
-    sizes = {n: float(jnp.sqrt(jnp.mean(a**2))) for n, a in last.blocks().items()}
-    assert all(0.1 < size < 3 for size in sizes.values()), sizes
+    return {n: float(jnp.sqrt(jnp.mean(a**2))) for n, a in last.blocks().items()}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_signal_keeps_its_size_through_a_deep_stack(name):
+    """Sixteen layers on unit features: no block fades or blows up."""
+    spec = spec_of(DEEP[name])
+    found = sizes_after(
+        spec, 16, lambda k: UniversalLinear(spec, 32, 32, key=k, dtype=jnp.float64)
+    )
+    assert all(0.2 < size < 2 for size in found.values()), found
+
+
+def test_plain_fan_in_would_not_keep_it():
+    """What the initial weights are for: the usual draw multiplies the signal by thousands."""
+    spec = spec_of(DEEP["mlp"])
+
+    def draw(key: jax.Array) -> UniversalLinear:
+        layer = UniversalLinear(spec, 32, 32, key=key, dtype=jnp.float64)
+        plain = {
+            name: jax.random.normal(jax.random.fold_in(key, n), w.shape, w.dtype) / w.shape[-2] ** 0.5
+            for n, (name, w) in enumerate(layer.weights.items())
+        }
+        return eqx.tree_at(lambda t: t.weights, layer, plain)
+
+    assert min(sizes_after(spec, 16, draw).values()) > 100
 
 
 def test_bad_input_is_named():

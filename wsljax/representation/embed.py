@@ -17,10 +17,12 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..symmetry.spec import Spec
 from .features import Features, group
 from .indices import Indices, index_axes, structure
+from .initial import normals
 from .stacks import Cell, assemble, unstack
 
 CODES = 8
@@ -143,17 +145,19 @@ class Embed(eqx.Module):
         members: dict[str, list[_Fold]] = defaultdict(list)
         for fold in folds:
             members[fold.role].append(fold)
-        keys = jax.random.split(key, 2 * len(members))
+        shapes: list[tuple[int, ...]] = []
+        for found in members.values():
+            inputs = found[0].fixed * (c_in or 1) + CODES * len(found[0].coded)
+            shapes += [(len(found), inputs, channels), (len(found), channels)]
+        draws = iter(normals(key, tuple(shapes), dtype))
         self.weights, self.bias = {}, {}
-        for n, (role, found) in enumerate(members.items()):
-            values, codes = found[0].fixed * (c_in or 1), CODES * len(found[0].coded)
-            size = (len(found), (values + codes) * channels)
-            w = jax.random.normal(keys[2 * n], size, dtype).reshape(len(found), -1, channels)
-            sizes = [(scales or {}).get(f.indices.name, 1.0) for f in found]
-            scale = jnp.asarray(sizes, dtype)[:, None, None]
-            w = w.at[:, :values].divide(scale) if codes else w / scale
-            self.weights[role] = w / (2 * (values + codes)) ** 0.5
-            self.bias[role] = jax.random.normal(keys[2 * n + 1], (len(found), channels), dtype) / 2**0.5
+        for role, found in members.items():
+            w, bias = next(draws), next(draws)
+            divide = np.ones((len(found), w.shape[1], 1))
+            for n, fold in enumerate(found):
+                divide[n, : fold.fixed * (c_in or 1)] = (scales or {}).get(fold.indices.name, 1.0)
+            self.weights[role] = w / jnp.asarray(divide * (2 * w.shape[1]) ** 0.5, dtype)
+            self.bias[role] = bias / jnp.asarray(2**0.5, dtype)
 
     def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> Features:
         """Embed ``spec.blocks(params)``.
@@ -166,17 +170,17 @@ class Embed(eqx.Module):
 
         Raises:
             ValueError: if the spec has another structure or other fixed axes, or a block has another
-                shape; each names the block.
+                shape or is no array of numbers; each names the block.
         """
         folds = self._folds_of(spec)
         parts: dict[tuple, list[jax.Array]] = defaultdict(list)
         found: dict[tuple, list[_Fold]] = defaultdict(list)
         where = []
-        dtype = jnp.result_type(*blocks.values())
+        dtype = _floating(blocks)
         for fold in folds:
             stack = (fold.role, fold.widths)
             where.append(Cell(stack, len(parts[stack]), tuple(range(len(fold.axes)))))
-            parts[stack].append(self._folded(blocks[fold.indices.name], fold).astype(dtype))
+            parts[stack].append(self._folded(blocks[fold.indices.name], fold, dtype))
             found[stack].append(fold)
         cells = [[Cell(f.role, f.member) for f in folds] for folds in found.values()]
         stacks = {}
@@ -197,17 +201,13 @@ class Embed(eqx.Module):
         own = _folds(self.spec)
         return own if spec is None or spec == self.spec else _same_structure(own, _folds(spec))
 
-    def _folded(self, x: jax.Array, fold: _Fold) -> jax.Array:
+    def _folded(self, x: jax.Array, fold: _Fold, dtype: jnp.dtype) -> jax.Array:
         expected = fold.shape + (() if self.c_in is None else (self.c_in,))
         if x.shape != expected:
             hint = "; for a stack of networks use jax.vmap" if x.shape[1:] == expected else ""
             raise ValueError(f"block {fold.indices.name!r} has shape {x.shape}; expected {expected}{hint}")
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise ValueError(
-                f"block {fold.indices.name!r} has dtype {x.dtype}; only floating weights can be embedded"
-            )
         order = fold.order + (() if self.c_in is None else (len(fold.shape),))
-        x = x.transpose(order).reshape(*fold.widths, -1)
+        x = x.astype(dtype).transpose(order).reshape(*fold.widths, -1)
         for n in fold.coded:
             codes = position_codes(fold.widths[n], x.dtype)
             shape = [1] * len(fold.widths) + [CODES]
@@ -255,11 +255,11 @@ class Readout(eqx.Module):
         for fold in _folds(spec):
             members[fold.role].append(fold)
         self.weights, self.bias = {}, {}
-        for k, (role, found) in zip(jax.random.split(key, len(members)), members.items(), strict=True):
-            size = (len(found), channels * found[0].fixed)
-            w = jax.random.normal(k, size, dtype).reshape(len(found), channels, -1)
+        shapes = tuple((len(f), channels, f[0].fixed) for f in members.values())
+        for (role, found), w in zip(members.items(), normals(key, shapes, dtype), strict=True):
             sizes = [(scales or {}).get(f.indices.name, 1.0) for f in found]
-            self.weights[role] = w / channels**0.5 * jnp.asarray(sizes, dtype)[:, None, None]
+            times = np.array(sizes)[:, None, None] / channels**0.5
+            self.weights[role] = w * jnp.asarray(times, dtype)
             self.bias[role] = jnp.zeros((len(found), found[0].fixed), dtype)
 
     def __call__(self, features: Features, spec: Spec | None = None) -> dict[str, jax.Array]:
@@ -308,6 +308,18 @@ def block_scales(spec: Spec, params: object) -> dict[str, float]:
     blocks = jax.vmap(spec.blocks)(params) if stacked else spec.blocks(params)
     sizes = {name: float(jnp.sqrt(jnp.mean(jnp.square(x)))) for name, x in blocks.items()}
     return {name: size if size > 0 else 1.0 for name, size in sizes.items()}
+
+
+def _floating(blocks: Mapping[str, jax.Array]) -> jnp.dtype:
+    """The dtype of the floating blocks; counters and masks among them are taken as numbers."""
+    for name, x in blocks.items():
+        if not jnp.issubdtype(x.dtype, jnp.number) and x.dtype != jnp.bool_:
+            raise ValueError(
+                f"block {name!r} has dtype {x.dtype} and cannot be read as a weight; leave it out of "
+                "the weights, for instance as an input of the function"
+            )
+    floating = [x.dtype for x in blocks.values() if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.result_type(*floating or [jnp.float32])
 
 
 def _same_structure(own: list[_Fold], other: list[_Fold]) -> list[_Fold]:

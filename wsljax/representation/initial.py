@@ -24,17 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .basis import Basis, Tie, ties
-
-
-class Correction(NamedTuple):
-    """``weights[to][n, p, q] += scale * draws[of][n', p', q']`` for all pairs of the given p and q."""
-
-    of: int
-    to: int
-    of_place: tuple[np.ndarray, np.ndarray, np.ndarray]
-    to_place: tuple[np.ndarray, np.ndarray, np.ndarray]
-    scale: np.ndarray
+from .basis import Basis, IndexType, Tie, ties
+from .stacks import split
 
 
 @partial(jax.jit, static_argnames=("found", "c_in", "c_out", "dtype"))
@@ -42,91 +33,120 @@ def initial_weights(
     found: Basis, c_in: int, c_out: int, *, key: jax.Array, dtype: jnp.dtype | type = jnp.float32
 ) -> dict[str, jax.Array]:
     """One stack of matrices a role, ``{role name: (members, reads * c_in, writes * c_out)}``."""
-    shapes = [(len(r.members), r.reads, r.writes, c_in, c_out) for r in found.roles]
-    stops = np.cumsum([prod(shape) for shape in shapes])
-    flat = jax.random.normal(key, (int(stops[-1]),), dtype)  # one flat draw compiles fastest
-    draws = []
-    for role, shape, piece in zip(found.roles, shapes, jnp.split(flat, stops[:-1]), strict=True):
-        fan_in = [role.reads * found.types[t].symmetries * c_in for t in role.members]
-        std = np.array([1 / sqrt(n) for n in fan_in]).reshape(-1, 1, 1, 1, 1)
-        draws.append(piece.reshape(shape) * jnp.asarray(std, dtype))
-    weights = list(draws)
-    for c in corrections(found):
-        scale = jnp.asarray(c.scale, dtype)[..., None, None]
-        weights[c.to] = weights[c.to].at[c.to_place].add(scale * draws[c.of][c.of_place])
+    sizes = [len(role.members) * role.reads * role.writes for role in found.roles]
+    std = [
+        1 / sqrt(role.reads * found.types[t].symmetries * c_in)
+        for role in found.roles
+        for t in role.members
+        for _ in range(role.reads * role.writes)
+    ]
+    (draws,) = normals(key, ((sum(sizes), c_in, c_out),), dtype)
+    draws = draws * jnp.asarray(std, dtype)[:, None, None]
+    c = corrections(found)
+    scale = jnp.asarray(c.scale, dtype)[:, None, None]
+    terms = draws.at[c.to].add(scale * draws[c.of])
     out = {}
-    for role, w in zip(found.roles, weights, strict=True):
-        w = w.transpose(0, 1, 3, 2, 4)
-        out[role.name] = w.reshape(len(role.members), role.reads * c_in, role.writes * c_out)
+    for role, w in zip(found.roles, split(terms, np.cumsum(sizes)[:-1].tolist(), 0), strict=True):
+        w = w.reshape(len(role.members), role.reads, role.writes, c_in, c_out)
+        shape = (len(role.members), role.reads * c_in, role.writes * c_out)
+        out[role.name] = w.transpose(0, 1, 3, 2, 4).reshape(shape)
     return out
 
 
+@partial(jax.jit, static_argnames=("shapes", "dtype"))
+def normals(
+    key: jax.Array, shapes: tuple[tuple[int, ...], ...], dtype: jnp.dtype | type
+) -> list[jax.Array]:
+    """Independent standard normal arrays, out of one flat draw: many draws would compile for long."""
+    stops = np.cumsum([prod(shape) for shape in shapes])
+    flat = jax.random.normal(key, (int(stops[-1]),), dtype)
+    pieces = jnp.split(flat, stops[:-1])
+    return [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+
+
+class Corrections(NamedTuple):
+    """``weights[to] += scale * draws[of]``; maps are numbered through role, member, read and write."""
+
+    of: np.ndarray
+    to: np.ndarray
+    scale: np.ndarray
+
+
 @lru_cache(maxsize=64)
-def corrections(found: Basis) -> tuple[Correction, ...]:
-    """What every draw adds to other weights, gathered so that few array operations do it all."""
+def corrections(found: Basis) -> Corrections:
+    """What the draw for each basis map adds to the weights of others."""
     read_at = {
         (r.block, r.tie, frozenset(r.kept)): (t, n, r.kept)
         for t, kind in enumerate(found.types)
         for n, r in enumerate(kind.reads)
     }
     write_at = {
-        (w.block, w.tie, w.kept): (t, n)
-        for t, kind in enumerate(found.types)
-        for n, w in enumerate(kind.writes)
+        (w.block, w.tie, w.kept): n for kind in found.types for n, w in enumerate(kind.writes)
     }
-    role_of = {t: (r, n) for r, role in enumerate(found.roles) for n, t in enumerate(role.members)}
+    first: dict[int, int] = {}  # number of the first map of each index type
+    count = 0
+    for role in found.roles:
+        for t in role.members:
+            first[t] = count
+            count += role.reads * role.writes
     coarser = [_coarser(block) for block in found.outputs]
-    gathered: dict[tuple, list[tuple]] = defaultdict(list)
+    of, to, scales = [], [], []
     for t, kind in enumerate(found.types):
-        inner = {p for _, above in kind.key for p in above}
-        leaves = [k for k in range(len(kind.key)) if k not in inner]
-        # write n of this type, with `out` unmatched and its ties made coarser, by merged positions
-        targets: dict[tuple, list[tuple]] = defaultdict(list)
-        for size in range(len(leaves) + 1):
-            for out in combinations(leaves, size):
-                stay = [k for k in range(len(kind.key)) if k not in out]
-                for n, w in enumerate(kind.writes):
-                    for tie, scale in coarser[w.block][w.tie]:
-                        groups: dict[int, list[int]] = defaultdict(list)
-                        for k in stay:
-                            groups[tie[w.kept[k]]].append(k)
-                        merged = tuple(sorted(map(tuple, groups.values())))
-                        if len(merged) == len(kind.key) and tie == w.tie:
-                            continue
-                        places = tuple(tie[w.kept[g[0]]] for g in merged)
-                        targets[merged].append((n, w.block, tie, places, (-1) ** size * scale))
-        for merged, writes in targets.items():
-            # reads of this type after the same change, by the order in which they are kept
-            sources: dict[tuple, list[tuple]] = defaultdict(list)
+        for merged, writes in _changes(kind, coarser).items():
+            # the reads after the same change, by their new type and the order in which it keeps ties
+            sources: dict[tuple, list[tuple[int, int]]] = defaultdict(list)
             for n, r in enumerate(kind.reads):
-                first = {k: r.kept[g[0]] for g in merged for k in g}
                 becomes = {r.kept[k]: min(r.kept[j] for j in g) for g in merged for k in g}
                 tie = tuple(becomes.get(i, i) for i in r.tie)
-                kept = [becomes[first[g[0]]] for g in merged]
-                to, m, order = read_at[r.block, tie, frozenset(kept)]
-                sources[to, tuple(kept.index(i) for i in order)].append((n, m))
-            for (to, order), reads in sources.items():
-                p, p_to = map(np.array, zip(*reads))
-                q, q_to, scales = [], [], []
-                for n, block, tie, places, scale in writes:
-                    q.append(n)
-                    q_to.append(write_at[block, tie, tuple(places[k] for k in order)][1])
-                    scales.append(scale)
-                key = (role_of[t][0], role_of[to][0], len(p), len(q))
-                gathered[key].append((role_of[t][1], p, q, role_of[to][1], p_to, q_to, scales))
-    out = []
-    for (of, to, *_), rows in gathered.items():
-        n, p, q, n_to, p_to, q_to, scale = (np.array(column) for column in zip(*rows))
-        out.append(
-            Correction(
-                of,
-                to,
-                (n[:, None, None], p[:, :, None], q[:, None, :]),
-                (n_to[:, None, None], p_to[:, :, None], q_to[:, None, :]),
-                scale[:, None, :].astype(float),
-            )
-        )
-    return tuple(out)
+                kept = [becomes[r.kept[g[0]]] for g in merged]
+                target, m, order = read_at[r.block, tie, frozenset(kept)]
+                sources[target, tuple(kept.index(i) for i in order)].append((n, m))
+            for (target, order), reads in sources.items():
+                p, p_to = np.array(reads).T[:, :, None]
+                q, scale = np.array([(w.number, w.scale) for w in writes]).T
+                q_to = [
+                    write_at[w.block, w.tie, tuple(w.places[k] for k in order)] for w in writes
+                ]
+                of.append((first[t] + p * len(kind.writes) + q).reshape(-1))
+                lanes = len(found.types[target].writes)
+                to.append((first[target] + p_to * lanes + np.array(q_to)).reshape(-1))
+                scales.append(np.broadcast_to(scale, (len(p), len(q))).reshape(-1))
+    empty = [np.zeros(0, int)]
+    return Corrections(*(np.concatenate(x or empty) for x in (of, to, scales)))
+
+
+class _Change(NamedTuple):
+    """A write after some of its ties are no longer kept, and some have become one."""
+
+    number: int
+    block: int
+    tie: Tie
+    places: tuple[int, ...]
+    scale: int
+
+
+def _changes(
+    kind: IndexType, coarser: list[dict[Tie, list[tuple[Tie, int]]]]
+) -> dict[tuple, list[_Change]]:
+    """All changes of the writes of a type, by the positions of the type that are left, as merged."""
+    inner = {p for _, above in kind.key for p in above}
+    leaves = [k for k in range(len(kind.key)) if k not in inner]
+    out: dict[tuple, list[_Change]] = defaultdict(list)
+    for size in range(len(leaves) + 1):
+        for gone in combinations(leaves, size):
+            for n, w in enumerate(kind.writes):
+                for tie, scale in coarser[w.block][w.tie]:
+                    if not gone and tie == w.tie:
+                        continue  # no change
+                    groups: dict[int, list[int]] = defaultdict(list)
+                    for k in range(len(kind.key)):
+                        if k not in gone:
+                            groups[tie[w.kept[k]]].append(k)
+                    merged = tuple(sorted(map(tuple, groups.values())))
+                    places = tuple(tie[w.kept[g[0]]] for g in merged)
+                    change = _Change(n, w.block, tie, places, (-1) ** size * scale)
+                    out[merged].append(change)
+    return out
 
 
 def _coarser(block) -> dict[Tie, list[tuple[Tie, int]]]:

@@ -18,10 +18,9 @@ from typing import NamedTuple, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..symmetry.spec import Spec
-from .basis import Basis, IndexType, Role, alive, basis
+from .basis import Basis, IndexType, Role, basis
 from .features import STACK_UP_TO, Features, group
 from .indices import Structure, structure
 from .initial import initial_weights
@@ -48,10 +47,10 @@ def universal_linear(
     widths = x.widths
     products = _products(found, widths)
     operands = _operands(found, products, x)
-    matrices = _matrices(found, products, weights, widths, x.arrays[0].dtype)
+    matrices = assemble(weights, [[Cell(p.role.name, n) for n in p.members] for p in products])
     results = []
     for product, z, w in zip(products, operands, matrices, strict=True):
-        shape = z.shape[:-1]
+        w, shape = w.astype(z.dtype), z.shape[:-1]
         if len(product.members) == 1:
             y = jnp.matmul(z[0], w[0])[None]
         else:  # batched: members, everything between, channels
@@ -115,28 +114,6 @@ def _operands(found: Basis, products: Sequence[_Product], x: Features) -> list[j
     return out
 
 
-def _matrices(
-    found: Basis,
-    products: Sequence[_Product],
-    weights: Mapping[str, jax.Array],
-    widths: Mapping[str, int],
-    dtype: jnp.dtype,
-) -> list[jax.Array]:
-    """For every product its weights, without the maps that are not independent at these widths."""
-    wanted = [[Cell(p.role.name, n) for n in p.members] for p in products]
-    out = []
-    for p, w in zip(products, assemble(weights, wanted), strict=True):
-        w = w.astype(dtype)
-        masks = [alive(found, kind, widths) for kind in p.types]
-        if any(mask is not None for mask in masks):
-            whole = np.ones((p.role.reads, p.role.writes), bool)
-            mask = np.stack([whole if m is None else m for m in masks])[:, :, None, :, None]
-            blocks = w.reshape(len(masks), p.role.reads, -1, p.role.writes, w.shape[-1] // p.role.writes)
-            w = (blocks * jnp.asarray(mask, dtype)).reshape(w.shape)
-        out.append(w)
-    return out
-
-
 def _written(
     found: Basis,
     products: Sequence[_Product],
@@ -190,6 +167,8 @@ class UniversalLinear(eqx.Module):
     Complete: at one channel its weights span the whole space of equivariant linear maps. (Named fixed
     axes that units nest over are the exception: the layer treats them like units and is shared over
     them, so that no weight depends on how many layers are stacked.)
+    Where some units are fewer than a map has ties, maps coincide (an axis of width one is the common
+    case) and weights are more than needed; :func:`.count_terms` counts the independent maps.
     Features are of one network; ``jax.vmap`` the layer over networks.
 
     Attributes:
@@ -251,8 +230,23 @@ class UniversalLinear(eqx.Module):
         return basis(self.inputs, self.outputs)
 
     def __call__(self, features: AnyFeatures) -> AnyFeatures:
-        """``{block: (*indices, c_in)}`` to ``{block: (*indices, c_out)}``, or :class:`Features` alike."""
+        """``{block: (*indices, c_in)}`` to ``{block: (*indices, c_out)}``, or :class:`Features` alike.
+
+        Raises:
+            ValueError: features of other blocks, that do not fit together, or with other channels.
+        """
         if isinstance(features, Features):
-            return universal_linear(self.basis, self.weights, self.bias, features)
-        stacked = Features.of(self.inputs, features)
-        return universal_linear(self.basis, self.weights, self.bias, stacked).blocks()
+            return self._apply(features)
+        return self._apply(Features.of(self.inputs, features)).blocks()
+
+    def _apply(self, x: Features) -> Features:
+        if x.structure != self.inputs:
+            raise ValueError(
+                f"features have other blocks than the layer: {[b.name for b in x.structure][:5]} and "
+                f"{[b.name for b in self.inputs][:5]}, or other indices; embed them by the same spec"
+            )
+        role = self.basis.roles[0]
+        c_in = self.weights[role.name].shape[-2] // role.reads
+        if x.channels != c_in:
+            raise ValueError(f"features have {x.channels} channels, the layer takes {c_in}")
+        return universal_linear(self.basis, self.weights, self.bias, x)
