@@ -14,7 +14,7 @@ expm1 floor ge gt igamma igamma_grad_a igammac imag integer_pow is_finite le le_
 logistic lt lt_to max min mul ne neg nextafter not or polygamma population_count pow random_gamma_grad
 real reduce_precision regularized_incomplete_beta rem round rsqrt select_n shift_left
 shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor zeta
-sharding_constraint layout_constraint mesh_cast reshard pvary pcast preferred_element_type
+name sharding_constraint layout_constraint mesh_cast reshard pvary pcast preferred_element_type
 """.split()
 
 KEEPS_INDEX = {"convert_element_type", "copy", "copy_p", "stop_gradient", "sharding_constraint"}
