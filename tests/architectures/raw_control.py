@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
+from .raw_conv import NHWC
 from .raw_draw import affine, data, draw
 from .registry import case
 
@@ -187,3 +189,69 @@ def jvp_and_hessian(key):
         return jax.vmap(residual)(x)
 
     return fn, draw(key, {"w": (6, 2), "b": (6,), "out": (6,)}), data(key, (6, 2))
+
+
+@case("raw/checkpoint_policy", group=((6, 1), (5, 1)))
+def checkpoint_policy(key):
+    # S_6 x S_5: naming what a rematerialised block keeps changes nothing.
+    policy = jax.checkpoint_policies.save_only_these_names("hidden")
+
+    def block(p, x):
+        h = checkpoint_name(jnp.tanh(affine(p[0], x)), "hidden")
+        return jnp.tanh(affine(p[1], h)) @ p[2]
+
+    return (
+        jax.checkpoint(block, policy=policy),
+        draw(key, [((3, 6), (6,)), ((6, 5), (5,)), (5, 2)]),
+        data(key, (6, 3)),
+    )
+
+
+@case("raw/pool_gradient", group=((4, 1), (5, 1)))
+def pool_gradient(key):
+    # S_4 channels and S_5 hidden units: the gradient with respect to an image, through maximum pools.
+    def score(p, x):
+        x = lax.conv_general_dilated(x, p["k"], (1, 1), "SAME", dimension_numbers=NHWC)
+        x = lax.reduce_window(jnp.sin(x), -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+        return jnp.sum(jnp.tanh(jnp.sum(x, axis=(1, 2)) @ p["a"]) @ p["out"])
+
+    shapes = {"k": (3, 3, 2, 4), "a": (4, 5), "out": (5,)}
+    return jax.grad(score, argnums=1), draw(key, shapes, 0.3), data(key, (2, 4, 4, 2))
+
+
+@case("raw/dropout", group=((4, 1),))
+def dropout(key):
+    # The 5 units that are dropped at random, by a key that is an input, are told apart by it; S_4 not.
+    def fn(p, x, seed):
+        h = jnp.tanh(affine(p["a"], x))
+        h = jnp.tanh(affine(p["b"], h))
+        keep = jax.random.bernoulli(jax.random.wrap_key_data(seed), 0.6, h.shape)
+        return jnp.where(keep, h / 0.6, 0) @ p["out"]
+
+    shapes = {"a": ((3, 4), (4,)), "b": ((4, 5), (5,)), "out": (5, 2)}
+    seed = jax.random.key_data(jax.random.key(5))
+    return fn, draw(key, shapes), (*data(key, (12, 3)), seed)
+
+
+@case("raw/dropout_shared", group=((4, 1), (5, 1)))
+def dropout_shared(key):
+    # S_4 and S_5: whole examples are dropped, which tells no units apart.
+    def fn(p, x, seed):
+        h = jnp.tanh(affine(p["b"], jnp.tanh(affine(p["a"], x))))
+        keep = jax.random.bernoulli(jax.random.wrap_key_data(seed), 0.6, (h.shape[0], 1))
+        return jnp.where(keep, h / 0.6, 0) @ p["out"]
+
+    shapes = {"a": ((3, 4), (4,)), "b": ((4, 5), (5,)), "out": (5, 2)}
+    seed = jax.random.key_data(jax.random.key(5))
+    return fn, draw(key, shapes), (*data(key, (12, 3)), seed)
+
+
+@case("raw/log2_and_friends", group=((6, 1),))
+def log2_and_friends(key):
+    # S_6 through functions that are rarely met.
+    def fn(p, x):
+        h = affine(p["a"], x)
+        h = jnp.log2(2 + jnp.cbrt(h) ** 2) + jax.scipy.special.erf(h) + jnp.arctan2(h, 2.0)
+        return (jnp.nextafter(h, jnp.inf) + jnp.sinc(h) + jnp.log1p(h * h)) @ p["out"]
+
+    return fn, draw(key, {"a": ((3, 6), (6,)), "out": (6, 2)}), data(key, (6, 3))
