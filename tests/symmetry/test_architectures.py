@@ -35,7 +35,10 @@ UNSETTLED = (
 )  # fmt: skip
 every_case = pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if c.slow or name.startswith(UNSETTLED) else ()) for name, c in CASES.items()],
+    [
+        pytest.param(name, marks=pytest.mark.slow if case.slow or name.startswith(UNSETTLED) else ())
+        for name, case in CASES.items()
+    ],
 )
 
 
