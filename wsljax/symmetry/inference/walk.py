@@ -435,10 +435,7 @@ class Walk:
 
     def _value_key(self, eqn: Any, views: list[View]) -> Hashable:
         """Equal for integer scalars computed alike from equal scalars, so that equal indices are known."""
-        if (
-            not np.issubdtype(eqn.outvars[0].aval.dtype, np.integer)
-            and eqn.outvars[0].aval.dtype != np.bool_
-        ):
+        if getattr(eqn.outvars[0].aval.dtype, "kind", "") not in tuple("biu"):  # a random key has none
             return None
         parts = []
         for v in views:
