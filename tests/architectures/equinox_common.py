@@ -13,7 +13,7 @@ from .registry import generic
 def make(build: Callable[[jax.Array], eqx.Module], key: jax.Array, *inputs: jax.Array):
     """Builds a module from a key and moves its arrays to a generic point; ``fn`` is vmapped."""
     first, second = jax.random.split(key)
-    params, static = eqx.partition(build(first), eqx.is_array)
+    params, static = eqx.partition(eqx.filter_jit(build)(first), eqx.is_array)
 
     def fn(params, *xs):
         return jax.vmap(eqx.combine(params, static))(*xs)

@@ -18,7 +18,7 @@ def make(build: Callable[[nnx.Rngs], nnx.Module], key: jax.Array, *inputs, pure=
     when they are made are told to follow their parameters, so that they run in float64 as well.
     """
     first, second = jax.random.split(key)
-    module = build(nnx.Rngs(first))
+    module = nnx.jit(lambda key: build(nnx.Rngs(key)))(first)
     for _, node in nnx.iter_graph(module):
         if isinstance(node, nnx.Module) and getattr(node, "dtype", None) is not None:
             node.dtype = None

@@ -5,6 +5,7 @@ Nothing in a case comes from the inference it judges: the group is written down 
 architecture, with the reason next to it.
 """
 
+import functools
 import importlib
 import math
 import pkgutil
@@ -14,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Group = tuple[tuple[int, int], ...]
 Build = Callable[[jax.Array], tuple[Callable, Any, tuple]]
@@ -117,15 +119,27 @@ def generic(params: Any, key: jax.Array, spread: float = 0.5) -> Any:
     floating are kept.
     """
     leaves, treedef = jax.tree.flatten(params)
-    keys = jax.random.split(key, max(len(leaves), 1))
+    random = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
 
-    def move(leaf: Any, k: jax.Array) -> Any:
+    def move(leaf: Any) -> Any:
         if not (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)):
             return leaf
-        leaf = jnp.asarray(leaf)
-        deviation = float(jnp.std(leaf))
+        value = np.asarray(leaf)
+        deviation = float(np.std(value))
         if deviation < 1e-6:
-            return leaf + jax.random.uniform(k, leaf.shape, leaf.dtype, -spread, spread)
-        return leaf * max(1.0, 0.3 / deviation)
+            value = value + random.uniform(-spread, spread, value.shape)
+        else:
+            value = value * max(1.0, 0.3 / deviation)
+        return jnp.asarray(value.astype(leaf.dtype))
 
-    return jax.tree.unflatten(treedef, [move(x, k) for x, k in zip(leaves, keys, strict=True)])
+    return jax.tree.unflatten(treedef, [move(x) for x in leaves])
+
+
+# Compiling is what takes time: once, and without optimisation.
+quickly = functools.partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)

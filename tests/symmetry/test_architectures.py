@@ -152,7 +152,7 @@ def laws(name: str) -> Laws:
     act, compose, inverse = compiled(spec.act), compiled(spec.compose), compiled(spec.inverse)
     blocks = compiled(spec.blocks)
     unblocks = compiled(lambda blocks, params: spec.unblocks(blocks, like=params))
-    g1 = spec.sample(jax.random.key(1))
+    g1 = compiled(spec.sample)(jax.random.key(1))
     g2 = {name: perm for u in spec.units for name, perm in stir(at, u.name).items()}
     once = act(g1, params)
     trees = {
