@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wsljax.symmetry import Block, Leaf, Spec
-from wsljax.symmetry.axes import Alt, Fixed, Prod, Sum, Unit
+from wsljax.symmetry.axes import Alt, Fixed, Prod, Reorder, Sum, Unit
 
 
 @dataclass(eq=False)
 class Occurrence:
     """One place in one array where a set of units, or a fixed axis, stands.
 
-    ``pieces`` are ``(axis, stride, coordinate)``, one for each factor in order; ``where`` marks the
+    ``pieces`` are ``(axis, stride, coordinate)``, one for each factor in order, on a reindexed axis in
+    the coordinates of its tree; ``where`` marks the
     entries of the array at which the occurrence exists (a segment of a sum, an alternative); ``at``
     says which of several parents of one name is meant, by default one after the other.
     """
@@ -51,10 +52,12 @@ class Occurrence:
 
 def occurrences(leaf: Leaf) -> list[Occurrence]:
     """All occurrences in one array, factors of a product unit brought together."""
-    grids = np.indices(leaf.shape)
+    grids = tree_coordinates(leaf)
+    trees = [t.tree if isinstance(t, Reorder) else t for t in leaf.trees]
+    leaf = Leaf(leaf.path, leaf.shape, tuple(trees))
     atoms = [
         atom
-        for axis, tree in enumerate(leaf.trees)
+        for axis, tree in enumerate(trees)
         for atom in _walk(leaf, grids, tree, axis, 1, grids[axis], np.ones(leaf.shape, bool))
     ]
     found: list[Occurrence] = []
@@ -82,6 +85,16 @@ def occurrences(leaf: Leaf) -> list[Occurrence]:
         o.sizes = [o.sizes[i] for i in order]
         o.pieces = [o.pieces[i] for i in order]
     return found
+
+
+def tree_coordinates(leaf: Leaf) -> list[np.ndarray]:
+    """For each axis, the coordinate of its tree at every entry; a reindexed axis looks it up."""
+    grids = list(np.indices(leaf.shape))
+    for axis, tree in enumerate(leaf.trees):
+        if isinstance(tree, Reorder):
+            assert sorted(tree.order) == list(range(leaf.shape[axis]))
+            grids[axis] = np.asarray(tree.order)[grids[axis]]
+    return grids
 
 
 def _walk(leaf: Leaf, grids, tree, axis, stride, coordinate, where) -> Iterator[tuple]:
@@ -120,12 +133,16 @@ def source(
 
     ``new`` maps positions in ``found`` to the coordinate that each entry reads there.
     """
-    index = [g.copy() for g in np.indices(leaf.shape)]
+    index = [g.copy() for g in tree_coordinates(leaf)]
     for i, goal in new.items():
         o, rest = found[i], goal
         for size, (axis, stride, coordinate) in reversed(list(zip(o.sizes, o.pieces))):
             index[axis] += np.where(o.where, stride * (rest % size - coordinate), 0)
             rest = rest // size
+    for axis, tree in enumerate(leaf.trees):
+        if isinstance(tree, Reorder):
+            place = {c: i for i, c in enumerate(tree.order)}
+            index[axis] = np.vectorize(place.__getitem__, otypes=[int])(index[axis])
     return tuple(index)
 
 

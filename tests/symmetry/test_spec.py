@@ -1,6 +1,7 @@
 """Spec: the group's laws on every form of annotation, blocks, JSON, and misuse."""
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 
 from wsljax import symmetry
+from wsljax.symmetry.axes import Alt, Fixed, Prod, Reorder, Sum, Unit
+
+from . import brute_force
 
 FORMS = {
     "plain": ({"a": (3, 4), "b": (4,)}, {"a": "_ h", "b": "h"}),
@@ -23,6 +27,29 @@ FORMS = {
     "parents of one name": (
         {"a": (12, 5), "g": (2,)},
         {"a": "(g g t[g,g]) c[g#1]", "g": "g"},
+    ),
+    "flipped": ({"a": (3, 4), "b": (4, 2)}, {"a": "_ h", "b": "h{::-1} _"}),
+    "rolled on both sides": ({"a": (4, 4), "b": (4,)}, {"a": "h{1:,0} h{3,0,2,1}", "b": "h"}),
+    "alternating": ({"a": (3, 6), "b": (3,)}, {"a": "_ (e+o){0,3,1,4,2,5}", "b": "e"}),
+    "scattered in padding": (
+        {"a": (7, 2), "b": (3,)},
+        {"a": "(h+_2+v){3,0,4,5,1,2,6} _", "b": "h"},
+    ),
+    "flipped heads": (
+        {"a": (5, 6), "b": (2, 3, 5)},
+        {"a": "(_2+d){4,1,2,0,3} (g=2 q[g]){::-1}", "b": "g{1,0} q[g]{2,0,1} _2+d"},
+    ),
+    "reindexed alternatives": (
+        {"a": (3, 2, 4), "b": (2, 4)},
+        {"a": "(_2+_1){0,2,1} g{::-1} q[g]|v[g]", "b": "g v[g]{3,0,2,1}"},
+    ),
+    "reindexed product unit": (
+        {"a": (5, 8), "b": (8, 2)},
+        {"a": "_ (u.0=2 u.1=4){::3,1::3,2::3}", "b": "(u.1 u.0) _2{::-1}"},
+    ),
+    "factors on two reindexed axes": (
+        {"a": (2, 5, 4), "b": (8,)},
+        {"a": "u.0{1,0} _ u.1{2:,:2}", "b": "(u.0 u.1)"},
     ),
 }
 
@@ -48,6 +75,16 @@ def test_act_is_an_action(form, key):
     assert same(spec.act(spec.compose(g2, g1), params), spec.act(g2, spec.act(g1, params)))
     assert same(spec.act(spec.inverse(g1), spec.act(g1, params)), params)
     assert same(spec.compose(g1, spec.inverse(g1)), spec.identity())
+
+
+def test_the_action_is_what_the_grammar_says(form, key):
+    """Against a reading of the grammar entry by entry, in numpy."""
+    spec, params = form
+    g = spec.sample(key)
+    moved = spec.act(g, params)
+    for leaf in spec.leaves:
+        expected = brute_force.act(spec, g, leaf, np.asarray(params[leaf.path]))
+        assert np.array_equal(moved[leaf.path], expected), spec.axes[leaf.path]
 
 
 def test_elements_move_something_and_keep_all_entries(form, key):
@@ -164,3 +201,139 @@ def test_dtype_is_kept(key):
         params = {"a": jnp.ones((3, 4), dtype)}
         spec = symmetry.parse(params, {"a": "_ h"})
         assert spec.act(spec.sample(key), params)["a"].dtype == dtype
+
+
+def hidden(fn_of_hidden, units, out, key):
+    """``fn(params, x) = fn_of_hidden(tanh(x w)) o`` with its parameters and an input."""
+    keys = jax.random.split(key, 3)
+    params = {
+        "w": jax.random.normal(keys[0], (3, units)),
+        "o": jax.random.normal(keys[1], (out, 2)),
+    }
+    fn = lambda p, x: fn_of_hidden(jnp.tanh(x @ p["w"])) @ p["o"]  # noqa: E731
+    return fn, params, jax.random.normal(keys[2], (5, 3))
+
+
+REINDEXED = {
+    "flip": (lambda h: h[:, ::-1], 7, 7, {"w": "_ h", "o": "h{::-1} _"}),
+    "roll": (lambda h: jnp.roll(h, -1, 1), 5, 5, {"w": "_ h", "o": "h{1:,0} _"}),
+    "roll, seen from the other side": (
+        lambda h: jnp.roll(h, 1, 1),
+        5,
+        5,
+        {"w": "_ h{1:,0}", "o": "h _"},
+    ),
+    "strided": (
+        lambda h: jnp.concatenate([h[:, ::2], h[:, 1::2]], 1),
+        6,
+        6,
+        {"w": "_ h", "o": "h{::2,1::2} _"},
+    ),
+    "alternating signs": (
+        lambda h: h * jnp.array([1.0, -1.0, 1.0, -1.0, 1.0, -1.0]) + jnp.array([1.0, 0.0] * 3),
+        6,
+        6,
+        {"w": "_ (e=3+o){0,3,1,4,2,5}", "o": "(e+o){0,3,1,4,2,5} _"},
+    ),
+    "padded on both sides": (
+        lambda h: jnp.pad(h, ((0, 0), (2, 1))),
+        4,
+        7,
+        {"w": "_ h", "o": "(h+v){4,5,:4,6} _"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REINDEXED)
+def test_functions_that_reorder_their_units(name, key):
+    of_hidden, units, out, texts = REINDEXED[name]
+    fn, params, x = hidden(of_hidden, units, out, key)
+    spec = symmetry.parse(params, texts)
+    changes = symmetry.check(fn, params, spec, x, key=key)
+    assert set(changes) == {u.name for u in spec.units} | {"all"}
+    assert max(changes.values()) < 1e-5, spec
+    # without the reindexing the same annotation is wrong, and the check says so
+    bare = {k: re.sub(r"\{.*?\}", "", t) for k, t in texts.items()}
+    wrong = symmetry.parse(params, bare)
+    assert max(symmetry.check(fn, params, wrong, x, key=key).values()) > 1e-2
+
+
+def test_reindexed_inputs_and_outputs(key):
+    def fn(p, x):
+        return jnp.tanh(x[:, ::-1] * p["a"])[:, jnp.array([2, 0, 1, 3])]
+
+    params, x = {"a": jax.random.normal(key, (4,))}, jax.random.normal(key, (3, 4))
+    leaf = symmetry.Leaf
+    h = Unit("h", 4)
+    spec = symmetry.Spec(
+        (leaf("a", (4,), (h,)),),
+        (symmetry.Units("h", 4),),
+        inputs=(leaf("0", (3, 4), (Fixed(3), Reorder(h, (3, 2, 1, 0)))),),
+        outputs=(leaf("", (3, 4), (Fixed(3), Reorder(h, (2, 0, 1, 3)))),),
+    )
+    spec.validate()
+    assert max(symmetry.check(fn, params, spec, x, key=key).values()) == 0.0
+    assert symmetry.Spec.from_json(spec.to_json()) == spec
+    assert "h{::-1}" in repr(spec) and "h{2,:2,3}" in repr(spec)
+
+
+def test_the_table_shortens_a_long_order():
+    order = ",".join(map(str, np.random.default_rng(0).permutation(200)))
+    spec = symmetry.parse({"a": jnp.zeros((200, 3))}, {"a": f"h{{{order}}} _"})
+    row = next(line for line in repr(spec).splitlines() if line.startswith("a "))
+    assert row.endswith(",...} _") and len(row) < 80
+    assert symmetry.Spec.from_json(spec.to_json()) == spec
+
+
+def test_no_gather_where_an_order_is_a_few_runs():
+    spec = symmetry.parse({"a": jnp.zeros((8, 3))}, {"a": "h{::-1} _"})
+    text = str(jax.make_jaxpr(lambda p: spec.unblocks(spec.blocks(p)))({"a": jnp.zeros((8, 3))}))
+    assert "rev" in text and "gather" not in text
+
+
+def test_wrong_reindexing_is_told_with_the_leaf():
+    h, v = Unit("h", 2), Unit("v", 2)
+    cases = [
+        (Reorder(Sum((h, v)), (0, 1, 2)), "lists 3 coordinates"),
+        (Reorder(Sum((h, v)), (0, 1, 2, 4)), "3 is missing, 4 is out of range"),
+        (Reorder(Sum((h, v)), (0, 1, 2, 2)), "3 is missing, 2 is there twice"),
+        (Reorder(Sum((h, v)), "::-1"), "still the text"),
+        (Sum((h, Reorder(v, (1, 0)))), "only a whole axis"),
+        (Prod((Reorder(h, (1, 0)), v)), "only a whole axis"),
+        (Reorder(Reorder(Sum((h, v)), (1, 0, 2, 3)), (1, 0, 2, 3)), "only a whole axis"),
+        (Reorder(Alt(1, (Prod((h, v)), Prod((v, h)))), (1, 0, 2, 3)), "alternatives"),
+    ]
+    for tree, words in cases:
+        leaf = symmetry.Leaf("w/x", (4, 2), (tree, Sum((Fixed(1), Fixed(1)))))
+        spec = symmetry.Spec((leaf,), (symmetry.Units("h", 2), symmetry.Units("v", 2)))
+        with pytest.raises(ValueError, match=f"'w/x': axis 0: .*{words}"):
+            spec.validate()
+    good = symmetry.parse({"w": jnp.zeros(4)}, {"w": "h{::-1}"}).to_json()
+    with pytest.raises(ValueError, match="'w': .*lists 3 coordinates"):
+        symmetry.Spec.from_json(good.replace("{::-1}", "{:3}"))
+
+
+@pytest.mark.parametrize("x64", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numpy_leaves_are_welcome(dtype, x64):
+    """Leaves, inputs, outputs and elements may be numpy; they come back as jax holds them."""
+
+    def fn(p, x):
+        return jnp.tanh(x @ p["w"]) @ p["o"]
+
+    random = np.random.default_rng(0)
+    params = {"w": random.normal(size=(3, 4)).astype(dtype), "o": np.ones((4, 2), dtype)}
+    x, y = random.normal(size=(5, 3)).astype(dtype), random.normal(size=(5, 2)).astype(dtype)
+    with jax.enable_x64(x64):
+        spec = symmetry.infer(fn, params, x, free_inputs=True, free_outputs=True)
+        key = jax.random.key(0)
+        g = {name: np.asarray(perm) for name, perm in spec.sample(key).items()}
+        assert same(spec.act_inputs(g, (x,)), spec.act_inputs(g, (jnp.asarray(x),)))
+        assert same(spec.act_outputs(g, y), spec.act_outputs(g, jnp.asarray(y)))
+        moved, as_jax = spec.act(g, params), jax.tree.map(jnp.asarray, params)
+        assert same(moved, spec.act(g, as_jax))
+        kept = dtype if x64 else "float32"
+        assert all(isinstance(a, jax.Array) and a.dtype == kept for a in moved.values())
+        assert same(spec.act(spec.inverse(g), moved), as_jax)
+        assert same(spec.unblocks(spec.blocks(params)), as_jax)
+        assert max(symmetry.check(fn, params, spec, x, key=key).values()) < 1e-5

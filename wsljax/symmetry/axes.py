@@ -13,24 +13,36 @@ text                      tree                     meaning
 ``(a b)``                 :class:`Prod`            row-major product
 ``a+b``                   :class:`Sum`             concatenation
 ``a|b|c``                 :class:`Alt`             chosen by the segment of another axis, itself a sum
+``(a+b){0,2,1,3}``        :class:`Reorder`         coordinate ``i`` is coordinate ``c[i]`` of ``a+b``
 ========================  =======================  ====================================================
 
 ``u=3`` writes the size of ``u`` where shapes alone do not tell it. ``a|b@1`` names the axis that
 chooses; without ``@`` it is the only axis of the leaf that is a sum of as many segments.
 
+In braces stand ints and slices of ``range(size)``, as in ``numpy.r_``: every coordinate once, so that
+``h{::-1}`` is ``h`` backwards, ``h{1:,0}`` is ``h`` rolled by one to the left (``numpy.roll(_, -1)``)
+and ``(a+b){0,3,1,4,2,5}`` has ``a`` on the even places and ``b`` on the odd ones. Only a whole axis is
+reindexed: braces stand at the top of it, never inside a sum, a product or alternatives. A reindexed
+sum may be the axis that chooses among alternatives: the segments are those of the sum, wherever they
+lie on the axis.
+
 Example:
     >>> trees = parse_axes("_1+_1 (head d[head])|v")
     >>> format_axes(trees, {"d": ("head",)})
     '_1+_1 (head d[head])|v'
+    >>> format_axes(parse_axes("_ (a=2+b=2){0,2,1,3} h=4{3,2,1,0}"), {})
+    '_ (a+b){0,2,1,3} h{::-1}'
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Union
+
+from .reindex import check_order, check_text, order_text, read_order
 
 UNKNOWN = -1
 """Size of a node whose text does not tell it; resolved against shapes by :func:`parse`."""
@@ -94,13 +106,74 @@ class Alt:
         return max(p.size for p in self.parts)
 
 
-Axis = Union[Fixed, Unit, Prod, Sum, Alt]  # noqa: UP007
+@dataclass(frozen=True)
+class Reorder:
+    """Coordinate ``i`` of the axis is coordinate ``order[i]`` of ``tree``; at the top of an axis only.
+
+    ``order`` is a permutation of ``range(tree.size)``; as long as that size is not known, its text.
+    """
+
+    tree: Axis
+    order: tuple[int, ...] | str
+
+    @property
+    def size(self) -> int:
+        return self.tree.size
+
+
+Axis = Union[Fixed, Unit, Prod, Sum, Alt, Reorder]  # noqa: UP007
+
+
+def plain(tree: Axis) -> Axis:
+    """The axis without its reindexing."""
+    return tree.tree if isinstance(tree, Reorder) else tree
+
+
+def ordered(tree: Axis) -> Axis:
+    """The axis with the coordinates of its reindexing, if its text and its size are known.
+
+    Raises:
+        ValueError: if the text is not a permutation of the axis.
+    """
+    if isinstance(tree, Reorder) and isinstance(tree.order, str) and tree.size != UNKNOWN:
+        return Reorder(tree.tree, read_order(tree.order, tree.size))
+    return tree
+
+
+def check_reindexing(tree: Axis) -> None:
+    """Check that an axis is reindexed at its top only, and by a permutation.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    inner = plain(tree)
+    if any(isinstance(node, Reorder) for node in _nodes(inner)):
+        raise ValueError(
+            "only a whole axis is reindexed, not a part of it or what is reindexed already: braces "
+            "stand at its end, as in '(a+b){1,0}'"
+        )
+    if isinstance(tree, Reorder):
+        if any(isinstance(node, Alt) for node in _nodes(inner)):
+            raise ValueError("an axis of alternatives cannot be reindexed")
+        if not isinstance(tree.order, str):
+            check_order(tree.order, tree.size)
+        elif tree.size != UNKNOWN:
+            raise ValueError(f"the order of a reindexed axis is still the text {tree.order!r}")
+
+
+def _nodes(tree: Axis) -> Iterator[Axis]:
+    yield tree
+    below = (tree.tree,) if isinstance(tree, Reorder) else getattr(tree, "parts", ())
+    for part in below:
+        yield from _nodes(part)
 
 
 def atoms(tree: Axis) -> Iterator[Fixed | Unit]:
     """All atoms of an axis, left to right."""
     if isinstance(tree, (Fixed, Unit)):
         yield tree
+    elif isinstance(tree, Reorder):
+        yield from atoms(tree.tree)
     else:
         for part in tree.parts:
             yield from atoms(part)
@@ -125,11 +198,7 @@ def parse_axes(text: str, overs: dict[str, tuple[str, ...]] | None = None) -> tu
     trees = [_Parser(word, text, overs).whole() for word in _split(text)]
     for k, tree in enumerate(trees):
         if isinstance(tree, Alt) and tree.axis < 0:
-            fits = [
-                j
-                for j, t in enumerate(trees)
-                if j != k and isinstance(t, Sum) and len(t.parts) == len(tree.parts)
-            ]
+            fits = _choosers(trees, k)
             if len(fits) != 1:
                 raise ValueError(
                     f"{text!r}: axis {k} has {len(tree.parts)} alternatives, which need one other "
@@ -139,10 +208,17 @@ def parse_axes(text: str, overs: dict[str, tuple[str, ...]] | None = None) -> tu
     return tuple(trees)
 
 
+def _choosers(trees: Sequence[Axis], k: int) -> list[int]:
+    """The other axes that are sums of as many segments as axis ``k`` has alternatives."""
+    n = len(trees[k].parts)
+    sums = [plain(t) for t in trees]
+    return [j for j, t in enumerate(sums) if j != k and isinstance(t, Sum) and len(t.parts) == n]
+
+
 def _split(text: str) -> list[str]:
     words, depth, current = [], 0, ""
     for ch in text:
-        depth += ch in "([" and 1 or (-1 if ch in ")]" else 0)
+        depth += ch in "([{" and 1 or (-1 if ch in ")]}" else 0)
         if ch.isspace() and depth == 0:
             if current:
                 words.append(current)
@@ -157,7 +233,7 @@ def _split(text: str) -> list[str]:
 class _Parser:
     def __init__(self, word: str, text: str, overs: dict[str, tuple[str, ...]]):
         self.text, self.overs = text, overs
-        self.tokens = re.findall(r"[()|+@\[\],=.#]|[A-Za-z_0-9]+|\s+", word)
+        self.tokens = re.findall(r"[()|+@\[\],=.#]|[A-Za-z_0-9]+|\{[^{}]*\}|\s+", word)
         if "".join(self.tokens) != word:
             raise ValueError(f"{text!r}: cannot read {word!r}")
         self.at = 0
@@ -183,7 +259,13 @@ class _Parser:
             axis = int(self.take())
         if self.peek():
             raise ValueError(f"{self.text!r}: unexpected {self.peek()!r}")
-        return options[0] if len(options) == 1 else Alt(axis, tuple(options))
+        tree = options[0] if len(options) == 1 else Alt(axis, tuple(options))
+        try:
+            tree = ordered(tree)
+            check_reindexing(tree)
+        except ValueError as e:
+            raise ValueError(f"{self.text!r}: {e}") from None
+        return tree
 
     def sum(self) -> Axis:
         parts = [self.atom()]
@@ -193,6 +275,15 @@ class _Parser:
         return parts[0] if len(parts) == 1 else Sum(tuple(parts))
 
     def atom(self) -> Axis:
+        tree = self.plain()
+        while self.peek().startswith("{"):
+            try:
+                tree = Reorder(tree, check_text(self.take()[1:-1]))
+            except ValueError as e:
+                raise ValueError(f"{self.text!r}: {e}") from None
+        return tree
+
+    def plain(self) -> Axis:
         if self.peek() == "(":
             self.take()
             parts = []
@@ -258,11 +349,7 @@ def format_axes(
         if isinstance(tree, Fixed) and tree.name is None and sizes is not True:
             words.append("_")
         elif isinstance(tree, Alt):
-            fits = [
-                j
-                for j, t in enumerate(trees)
-                if j != k and isinstance(t, Sum) and len(t.parts) == len(tree.parts)
-            ]
+            fits = _choosers(trees, k)
             mark = "" if fits == [tree.axis] else f"@{tree.axis}"
             words.append("|".join(_format(p, overs, sizes) for p in tree.parts) + mark)
         else:
@@ -273,7 +360,7 @@ def format_axes(
 def unclear_sizes(leaves: Iterable[tuple[Axis, ...]]) -> set[tuple[str, int | None]]:
     """Names (and factors) whose sizes must be written for the text to parse with the leaves' shapes."""
     axes = [tree for trees in leaves for tree in trees]
-    flat = [p for t in axes for p in (t.parts if isinstance(t, Alt) else (t,))]
+    flat = [p for t in map(plain, axes) for p in (t.parts if isinstance(t, Alt) else (t,))]
     names = [[(a.name, getattr(a, "part", None)) for a in atoms(t) if a.name] for t in flat]
     clear = {
         word[0]
@@ -341,4 +428,8 @@ def _format(
         return "(" + " ".join(_format(p, overs, sizes) for p in tree.parts) + ")"
     if isinstance(tree, Sum):
         return "+".join(_format(p, overs, sizes) for p in tree.parts)
+    if isinstance(tree, Reorder):
+        text = _format(tree.tree, overs, sizes)
+        order = tree.order if isinstance(tree.order, str) else order_text(tree.order)
+        return (f"({text})" if isinstance(tree.tree, Sum) else text) + f"{{{order}}}"
     raise ValueError("alternatives stand at the top of an axis only")

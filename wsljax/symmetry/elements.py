@@ -16,9 +16,11 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from .axes import Alt, Axis, Fixed, Prod, Sum, Unit, atoms
+from .axes import Alt, Axis, Fixed, Prod, Reorder, Sum, Unit, atoms, plain
 from .layout import decompose, fused_order, pieces, recompose, seat
+from .reindex import inverse_order
 
 Element = Mapping[str, jax.Array]
 
@@ -45,6 +47,7 @@ def act_on_leaf(spec, g: Element, trees: tuple[Axis, ...], x: jax.Array) -> jax.
 
 def _closed(spec, tree: Axis) -> bool:
     """Whether the axis moves by itself: parents and sibling factors of its units are inside it."""
+    tree = plain(tree)
     if isinstance(tree, Alt):
         return False
     if isinstance(tree, Sum):
@@ -69,6 +72,9 @@ def axis_index(spec, g: Element, tree: Axis) -> jax.Array:
     """Flat gather index, shape ``(size,)``, by which ``g`` moves a closed axis."""
     if isinstance(tree, Fixed):
         return jnp.arange(tree.size)
+    if isinstance(tree, Reorder):
+        old = axis_index(spec, g, tree.tree)[np.asarray(tree.order)]
+        return jnp.asarray(inverse_order(tree.order), jnp.int32)[old]
     if isinstance(tree, Sum):
         offset, out = 0, []
         for p in tree.parts:

@@ -1,8 +1,9 @@
 """Leaves to blocks and back: arrays whose every axis is exactly one set of units, or fixed.
 
-A leaf with axis trees is cut at its sums and reshaped at its products until only atoms remain. The
-pieces are *blocks*; :func:`decompose` and :func:`recompose` are exact inverses. Everything here is
-static: trees and shapes decide, never values.
+A leaf with axis trees is first put into the order of its trees (where an axis is reindexed), then cut
+at its sums and reshaped at its products until only atoms remain. The pieces are *blocks*;
+:func:`decompose` and :func:`recompose` are exact inverses. Everything here is static: trees and shapes
+decide, never values.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from .axes import Alt, Axis, Fixed, Prod, Sum, Unit, default_seats
+from .axes import Alt, Axis, Fixed, Prod, Reorder, Sum, Unit, default_seats
+from .reindex import inverse_order, runs
+
+FEW_RUNS = 4
+"""An order of so few runs is taken by slices; one of more by a gather."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,10 @@ def choose(tree: Axis, axis: int, segment: int) -> Axis:
 
 
 def _step(trees: Sequence[Axis]):
-    """What to undo first: ('sum', axis), ('prod', axis), or None when all axes are atoms."""
+    """What to undo first: ('order' | 'sum' | 'prod', axis), or None when all axes are atoms."""
+    for k, tree in enumerate(trees):
+        if isinstance(tree, Reorder):
+            return "order", k
     for tree in trees:
         if isinstance(tree, Alt):
             return "sum", tree.axis
@@ -82,6 +91,24 @@ def _segments(trees: tuple[Axis, ...], axis: int) -> list[tuple[int, int, tuple[
 
 def _expand(trees: tuple[Axis, ...], axis: int) -> tuple[Axis, ...]:
     return trees[:axis] + trees[axis].parts + trees[axis + 1 :]
+
+
+def _straighten(trees: tuple[Axis, ...], axis: int) -> tuple[Axis, ...]:
+    return (*trees[:axis], trees[axis].tree, *trees[axis + 1 :])
+
+
+def take(x: jax.Array, order: Sequence[int], axis: int) -> jax.Array:
+    """``x`` with coordinate ``order[i]`` of an axis at its place ``i``."""
+    found = runs(order)
+    if len(found) > FEW_RUNS:
+        index = np.asarray(order)
+        return jnp.take(x, index, axis=axis, unique_indices=True, mode="clip")
+    parts = []
+    for start, step, length in found:
+        low, high = sorted((start, start + step * (length - 1)))
+        part = jax.lax.slice_in_dim(x, low, high + 1, abs(step), axis)
+        parts.append(part if step > 0 else jax.lax.rev(part, (axis,)))
+    return jnp.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
 
 
 def fused_order(trees: Sequence[Axis]) -> tuple[tuple[int, ...], ...]:
@@ -125,6 +152,9 @@ def decompose(x: jax.Array, trees: tuple[Axis, ...]) -> list[jax.Array]:
         shape = [_product(x.shape, group) for group in order]
         return [x.transpose([k for group in order for k in group]).reshape(shape)]
     kind, axis = step
+    if kind == "order":
+        x = take(x, inverse_order(trees[axis].order), axis)
+        return decompose(x, _straighten(trees, axis))
     if kind == "prod":
         shape = x.shape[:axis] + tuple(p.size for p in trees[axis].parts) + x.shape[axis + 1 :]
         return decompose(x.reshape(shape), _expand(trees, axis))
@@ -150,6 +180,8 @@ def _recompose(queue: list[jax.Array], trees: tuple[Axis, ...]) -> jax.Array:
         x = queue.pop(0).reshape([trees[k].size for k in order])
         return x.transpose([order.index(k) for k in range(len(order))])
     kind, axis = step
+    if kind == "order":
+        return take(_recompose(queue, _straighten(trees, axis)), trees[axis].order, axis)
     if kind == "prod":
         x = _recompose(queue, _expand(trees, axis))
         n = len(trees[axis].parts)
@@ -165,6 +197,8 @@ def pieces(trees: tuple[Axis, ...]) -> list[tuple[Fixed | Unit, ...]]:
     if step is None:
         return [trees]  # type: ignore[list-item]
     kind, axis = step
+    if kind == "order":
+        return pieces(_straighten(trees, axis))
     if kind == "prod":
         return pieces(_expand(trees, axis))
     return [p for _, _, sub in _segments(trees, axis) for p in pieces(sub)]

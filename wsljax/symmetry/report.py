@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
 from .axes import format_axes
+
+LONGEST = 40
+"""Characters of a reindexed axis's order that the table shows."""
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(r[k]) for r in rows) for k in range(len(rows[0]))]
     return ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+
+
+def _axes(leaf, overs) -> str:
+    """A leaf's annotation, with only the beginning of a long order of a reindexed axis."""
+
+    def short(match: re.Match) -> str:
+        order = match[1]
+        return match[0] if len(order) <= LONGEST else f"{{{order[:LONGEST].rsplit(',', 1)[0]},...}}"
+
+    return re.sub(r"\{(.*?)\}", short, format_axes(leaf.trees, overs))
 
 
 def table(spec) -> str:
@@ -18,10 +33,7 @@ def table(spec) -> str:
     for title, group in (("leaf", spec.leaves), ("input", spec.inputs), ("output", spec.outputs)):
         if group:
             rows = [(title, "shape", "axes")]
-            rows += [
-                (x.path or "(itself)", str(x.shape), format_axes(x.trees, spec._overs))
-                for x in group
-            ]
+            rows += [(x.path or "(itself)", str(x.shape), _axes(x, spec._overs)) for x in group]
             lines += ["", *_columns(rows)]
     if spec.units:
         rows = [("units", "size", "one copy for each of", "group")]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 
-from .axes import UNKNOWN, Alt, Axis, Fixed, Sum, Unit, atoms, parse_axes
+from .axes import UNKNOWN, Alt, Axis, Fixed, Reorder, Sum, Unit, atoms, ordered, parse_axes
 from .spec import Units
 
 Name = tuple[str, int | None]
@@ -21,7 +21,8 @@ def resolve(
         leaves: ``{path: (annotation, shape)}``.
 
     Raises:
-        ValueError: for a wrong rank, sizes that contradict, or a size that nothing tells.
+        ValueError: for a wrong rank, sizes that contradict, a size that nothing tells, or an order
+            that is not a permutation of its axis.
     """
     overs: dict[str, tuple[str, ...]] = {}
     trees: dict[str, tuple[Axis, ...]] = {}
@@ -82,6 +83,12 @@ def _solve(known: dict[Name, int], path: str, tree: Axis, size: int) -> Axis:
         return replace(tree, size=known.get(name, UNKNOWN))
     if isinstance(tree, Alt):
         return replace(tree, parts=tuple(_solve(known, path, p, size) for p in tree.parts))
+    if isinstance(tree, Reorder):
+        solved = replace(tree, tree=_solve(known, path, tree.tree, size))
+        try:
+            return ordered(solved)
+        except ValueError as e:
+            raise ValueError(f"{path!r}: {e}") from None
     parts = [_solve(known, path, p, UNKNOWN) for p in tree.parts]
     open_ = [i for i, p in enumerate(parts) if p.size == UNKNOWN]
     if size != UNKNOWN and open_ and all(parts[i] == parts[open_[0]] for i in open_):

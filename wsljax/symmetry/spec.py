@@ -14,10 +14,11 @@ from math import lgamma, prod
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from .._compat import key_path_str
 from . import elements
-from .axes import Axis, Fixed, Unit, atoms, format_axes, parse_axes, unclear_sizes
+from .axes import Axis, Fixed, Unit, atoms, check_reindexing, format_axes, parse_axes, unclear_sizes
 from .layout import Block, blocks_of, decompose, recompose
 
 KINDS = ("permutation",)
@@ -183,7 +184,8 @@ class Spec:
         leaves = self.flatten(params)
         treedef = jax.tree_util.tree_structure(params)
         moved = [
-            elements.act_on_leaf(self, g, leaf.trees, x) for leaf, x in zip(self.leaves, leaves)
+            elements.act_on_leaf(self, g, leaf.trees, _array(x))
+            for leaf, x in zip(self.leaves, leaves)
         ]
         return jax.tree_util.tree_unflatten(treedef, moved)
 
@@ -201,7 +203,9 @@ class Spec:
         g = self._checked(g)
         flat, treedef = jax.tree_util.tree_flatten_with_path(tree)
         arrays = _matched(leaves, [(key_path_str(p), x) for p, x in flat], what)
-        moved = [elements.act_on_leaf(self, g, leaf.trees, x) for leaf, x in zip(leaves, arrays)]
+        moved = [
+            elements.act_on_leaf(self, g, leaf.trees, _array(x)) for leaf, x in zip(leaves, arrays)
+        ]
         return jax.tree_util.tree_unflatten(treedef, moved)
 
     def _checked(self, g) -> dict[str, jax.Array]:
@@ -214,13 +218,13 @@ class Spec:
         for u in self.units:
             shape = (*[self.size_of(o) for o in u.over], u.size)
             if u.name not in g:
-                out[u.name] = jax.numpy.broadcast_to(jax.numpy.arange(u.size), shape)
+                out[u.name] = jnp.broadcast_to(jnp.arange(u.size), shape)
                 continue
-            if tuple(g[u.name].shape) != shape:
+            out[u.name] = jnp.asarray(g[u.name])
+            if out[u.name].shape != shape:
                 raise ValueError(
-                    f"element[{u.name!r}] has shape {tuple(g[u.name].shape)}; expected {shape}"
+                    f"element[{u.name!r}] has shape {out[u.name].shape}; expected {shape}"
                 )
-            out[u.name] = g[u.name]
         return out
 
     # ------------------------------------------------------------------ blocks
@@ -228,7 +232,7 @@ class Spec:
         """``{block name: array}``: every axis exactly one set of units, or fixed. See ``layout``."""
         arrays = []
         for leaf, x in zip(self.leaves, self.flatten(params)):
-            arrays += decompose(x, leaf.trees)
+            arrays += decompose(_array(x), leaf.trees)
         return {b.name: x for b, x in zip(self.layout, arrays, strict=True)}
 
     def unblocks(self, blocks: Mapping[str, jax.Array], like: Any = None) -> Any:
@@ -322,7 +326,8 @@ class Spec:
                 if group is None:
                     return None
                 return tuple(
-                    Leaf(x["path"], tuple(x["shape"]), parse_axes(x["axes"])) for x in group
+                    Leaf(x["path"], tuple(x["shape"]), _read_axes(x["path"], x["axes"]))
+                    for x in group
                 )
 
             units = tuple(
@@ -359,7 +364,11 @@ class Spec:
                 raise ValueError(
                     f"{leaf.path!r}: annotation has sizes {tuple(t.size for t in leaf.trees)}, the array {leaf.shape}"
                 )
-            for t in leaf.trees:
+            for k, t in enumerate(leaf.trees):
+                try:
+                    check_reindexing(t)
+                except ValueError as e:
+                    raise ValueError(f"{leaf.path!r}: axis {k}: {e}") from None
                 for a in atoms(t):
                     if isinstance(a, Unit) and a.name not in self._units:
                         raise ValueError(f"{leaf.path!r}: units {a.name!r} are not declared")
@@ -396,6 +405,18 @@ def _matched(leaves: tuple[Leaf, ...], flat: list[tuple[str, Any]], what: str) -
                 f"{what}: {path!r} has shape {tuple(getattr(x, 'shape', ()))}, the spec has {leaf.shape}{hint}"
             )
     return [x for _, x in flat]
+
+
+def _array(x: Any) -> Any:
+    """numpy arrays (and others that have a shape) as jax arrays, in jax's dtype for them."""
+    return x if isinstance(x, jax.Array) or not hasattr(x, "shape") else jnp.asarray(x)
+
+
+def _read_axes(path: str, text: str) -> tuple[Axis, ...]:
+    try:
+        return parse_axes(text)
+    except ValueError as e:
+        raise ValueError(f"{path!r}: {e}") from None
 
 
 def _structure(treedef: Any):
