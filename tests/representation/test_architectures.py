@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.architectures import registry
+from tests.architectures import quick_random, registry
 from wsljax import symmetry
 from wsljax.representation import InvariantPool, Readout, Trunk
 
@@ -50,12 +50,12 @@ def distance(a: Any, b: Any) -> float:
 )
 def test_answers_are_invariant_and_edits_equivariant(name):
     case = CASES[name]
-    fn, params, inputs = case.build(jax.random.key(0))
+    fn, params, inputs = case.build(quick_random.key(0))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="no rule for", category=UserWarning)
         spec = symmetry.infer(fn, params, *inputs, **case.infer_kwargs)
-    trunk = Trunk(spec, 2, 1, key=jax.random.key(1), dtype=jnp.float64)
-    readout = Readout(spec, 2, key=jax.random.key(2), dtype=jnp.float64)
+    trunk = Trunk(spec, 2, 1, key=quick_random.key(1), dtype=jnp.float64)
+    readout = Readout(spec, 2, key=quick_random.key(2), dtype=jnp.float64)
     pool = InvariantPool(spec)
 
     @jax.jit
@@ -69,11 +69,11 @@ def test_answers_are_invariant_and_edits_equivariant(name):
         return
     params = double(params)
     leaves, treedef = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(3), len(leaves))
+    keys = jax.random.split(quick_random.key(3), len(leaves))
     noise = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
     other = jax.tree.unflatten(treedef, noise)
 
-    g = spec.sample(jax.random.key(4))
+    g = spec.sample(quick_random.key(4))
     answer, edit = run(params)
     moved_answer, moved_edit = run(spec.act(g, params))
     far_answer, far_edit = run(other)
