@@ -23,7 +23,7 @@ class CNN(eqx.Module):
             jnp.tanh,
             eqx.nn.AvgPool2d(2, 1, padding=1),
             jnp.ravel,
-            eqx.nn.Linear(10 * 4 * 4, 4, key=k3),
+            eqx.nn.Linear(10 * 5 * 5, 4, key=k3),
         ]
 
     def __call__(self, x):
@@ -32,9 +32,9 @@ class CNN(eqx.Module):
         return x
 
 
-@case("equinox/cnn", [(6, 1), (10, 1)])  # channels; columns of the last weight are (c _4 _4)
+@case("equinox/cnn", [(6, 1), (10, 1)])  # channels; columns of the last weight are (c _5 _5)
 def cnn(key):
-    return make(CNN, key, normal(key, 3, 2, 8, 8))
+    return make(CNN, key, normal(key, 3, 2, 10, 10))
 
 
 class Global(eqx.Module):

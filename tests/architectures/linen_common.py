@@ -28,8 +28,11 @@ def make(module: nn.Module, key: jax.Array, *inputs: jax.Array, mutable=False, *
 
 
 def normal(key: jax.Array, *shape: int) -> jax.Array:
-    """Standard normal input, drawn apart from the keys that ``make`` uses."""
-    return jax.random.normal(jax.random.fold_in(key, 7), shape)
+    """Standard normal float32 input, drawn apart from the keys that ``make`` uses.
+
+    Flax's cells start their carry in the dtype of their parameters, and refuse inputs of a wider one.
+    """
+    return jax.random.normal(jax.random.fold_in(key, 7), shape, jax.numpy.float32)
 
 
 def tokens(key: jax.Array, batch: int, length: int, vocabulary: int) -> jax.Array:

@@ -88,6 +88,7 @@ def ensemble(key):
     return make(lambda r: Ensemble(r, False), key, normal(key, 7, 4))
 
 
-@case("nnx/ensemble_mean", [(3, 1), (5, 3)])  # averaged members permute as well
+# averaged members permute as well; of the last biases only the mean matters
+@case("nnx/ensemble_mean", [(3, 1), (5, 3)], exceptions=("members/second/bias",))
 def ensemble_mean(key):
     return make(lambda r: Ensemble(r, True), key, normal(key, 7, 4))

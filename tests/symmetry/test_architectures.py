@@ -27,16 +27,10 @@ CASES = registry.load()
 # Every function here is compiled once and run on a handful of numbers: compiling is what takes time.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 compiled = functools.partial(jax.jit, compiler_options=QUICK)
-#: Not settled yet, so out of the default run (`-m slow` has them): flax's recurrent cells refuse a
-#: float32 carry beside float64 weights; a mean over members, or over windows, hides where a value stood.
-UNSETTLED = (
-    "linen/rnn", "linen/gru", "linen/mgu", "linen/lstm", "linen/conv_lstm", "linen/bidirectional",
-    "equinox/cnn", "equinox/ensemble_mean", "nnx/ensemble_mean", "linen/ensemble_mean",
-)  # fmt: skip
 every_case = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if case.slow or name.startswith(UNSETTLED) else ())
+        pytest.param(name, marks=pytest.mark.slow if case.slow else ())
         for name, case in CASES.items()
     ],
 )
