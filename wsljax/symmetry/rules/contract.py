@@ -149,3 +149,57 @@ def _windows(walk: Walk, eqn, *views: View) -> View | list[View]:
 
 for _name in "reduce_window reduce_window_sum reduce_window_max reduce_window_min".split():
     RULES[_name] = _windows
+
+
+def _selected(walk: Walk, eqn, x: View, operand: View) -> View:
+    """Gradients of maximum pooling: along windows nothing moves, other axes are shared."""
+    p = eqn.params
+    reason = ("pooled in windows", eqn)
+    wx, wo, out, sizes = _names("i", len(x.axes)), _names("i", len(x.axes)), [], {}
+    for k, (size, stride, padding) in enumerate(
+        zip(p["window_dimensions"], p["window_strides"], p["padding"], strict=True)
+    ):
+        if size == 1 and stride == 1 and tuple(padding) == (0, 0):
+            out.append(f"i{k}")
+            continue
+        walk.pin(x, k, reason)
+        walk.pin(operand, k, reason)
+        wx[k], wo[k] = f"x{k}", f"o{k}"
+        out.append(f"new{k}")
+        sizes[f"new{k}"] = eqn.outvars[0].aval.shape[k]
+    return walk.einsum([x, operand], [wx, wo], out, sizes, reason)
+
+
+RULES["select_and_scatter_add"] = RULES["select_and_gather_add"] = _selected
+
+
+@register_rule("ragged_dot_general")
+def _ragged_dot(walk: Walk, eqn, x: View, y: View, sizes: View, *offset: View) -> View:
+    """Consecutive rows of ``x``, each run of them with a matrix of its own."""
+    d = eqn.params["ragged_dot_dimension_numbers"]
+    reason = ("rows and the matrices that their runs meet", eqn)
+    (cx, cy), (bx, by) = d.dot_dimension_numbers
+    wx, wy = _names("x", len(x.axes)), _names("y", len(y.axes))
+    for k, (a, b) in enumerate(zip(cx, cy, strict=True)):
+        wx[a] = wy[b] = f"c{k}"
+    for k, (a, b) in enumerate(zip(bx, by, strict=True)):
+        wx[a] = wy[b] = f"b{k}"
+    for view in (sizes, *offset):
+        walk.pin_view(view, reason)
+    for k in d.lhs_ragged_dimensions:
+        walk.pin(x, k, reason)
+    for k in d.rhs_group_dimensions:
+        walk.pin(y, k, reason)
+    groups = {wy[k] for k in d.rhs_group_dimensions}
+    out = [f"b{k}" for k in range(len(bx))]
+    out += [w for w in wx if w[0] == "x"] + [w for w in wy if w[0] == "y" and w not in groups]
+    shape = eqn.outvars[0].aval.shape
+    if len(shape) > len(out):  # one result for each run of contracted rows
+        return walk.einsum([x, y], [wx, wy], ["run", *out], {"run": shape[0]}, reason)
+    if len(groups) == 1:  # the matrix that each row meets, then a product row by row
+        (group,), (row,) = groups, [wx[k] for k in d.lhs_ragged_dimensions]
+        rows = View([x.axes[k] for k in d.lhs_ragged_dimensions])
+        met = [w if w != group else row for w in wy]
+        choice = (group, ("runs", sizes), (row,))
+        y, wy = walk.einsum([y, rows], [wy, [row]], met, reason=reason, choice=choice), met
+    return walk.einsum([x, y], [wx, wy], out, reason=reason)

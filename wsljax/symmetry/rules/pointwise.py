@@ -136,3 +136,31 @@ rng_bit_generator rng_uniform threefry2x32
 """.split()
 for _name in RANDOM:
     RULES[_name] = _random
+
+
+# Rarely met, or new in later versions of jax.
+RARE = "log2 mulhi one_minus_square relayout with_memory_space_constraint xla_metadata_value"
+for _name in RARE.split():
+    RULES[_name] = _pointwise
+    KNOWS_COORDINATES.add(_name)
+    POINTWISE_NAMES.add(_name)
+KEEPS_INDEX |= {"relayout", "with_memory_space_constraint", "xla_metadata_value"}
+for _name in ("device_put", "shard_alike"):  # each operand as it is
+    RULES[_name] = _barrier
+    KNOWS_COORDINATES.add(_name)
+for _name in ("iota_2x32_shape", "philox2x32", "philox4x32", "threefry4x32"):
+    RULES[_name] = _random
+
+
+@register_rule("bitcast_convert_type")
+def _bitcast(walk: Walk, eqn, x: View) -> View:
+    """Pointwise, but for a last axis that holds the parts of a wider number."""
+    reason = ("bits of one number", eqn)
+    words = [f"i{k}" for k in range(len(x.axes))]
+    shape = eqn.outvars[0].aval.shape
+    if len(shape) < len(words):
+        walk.pin(x, -1, reason)
+        return walk.einsum([x], [words], words[:-1])
+    if len(shape) > len(words):
+        return walk.einsum([x], [words], [*words, "bits"], {"bits": shape[-1]}, reason)
+    return walk.elementwise([x])
