@@ -29,6 +29,7 @@ from . import rules  # noqa: F401
 from .axes import Unit, atoms
 from .inference.annotate import Annotator, Shown, reasons, rejoin
 from .inference.cells import Cells
+from .inference.distinct import with_ranks
 from .inference.values import View
 from .inference.walk import Walk
 from .spec import KINDS, Leaf, Pinned, Spec, Units
@@ -112,6 +113,7 @@ def infer(
             [np.shape(x) for _, x in ends],
             free,
             free_outputs,
+            with_ranks(jaxpr),
         )
         return _analyse(trace, paths, end_paths, out_tree, treedef)
 
@@ -129,7 +131,7 @@ def _without_collector() -> Iterator[None]:
 
 
 def _analyse(trace, paths: list[str], end_paths: list[str], out_tree: Any, treedef: Any) -> Spec:
-    *_, free, free_outputs = trace
+    *_, free, free_outputs, _ = trace
     walk, params_views, in_views, outs = _walk(trace, frozenset())
     worth = _worth_unrolling(walk)
     if worth:
@@ -162,14 +164,18 @@ def _analyse(trace, paths: list[str], end_paths: list[str], out_tree: Any, treed
 
 
 def _walk(trace, unroll: frozenset) -> tuple[Walk, list[View], list[View], list[View]]:
-    jaxpr, consts, shapes, in_shapes, free, free_outputs = trace
+    jaxpr, consts, shapes, in_shapes, free, free_outputs, ranks = trace
     walk = Walk(unroll)
+    walk.ranks = ranks
     params = [walk.array(s) for s in shapes]
     inputs = [walk.array(s) for s in in_shapes]
+    for view, var in zip((*params, *inputs), jaxpr.invars, strict=True):
+        if jax.dtypes.issubdtype(var.aval.dtype, np.inexact):
+            view.distinct = (True,) * len(view.axes)
     for view, moves in zip(inputs, free, strict=True):
         if not moves:
             walk.pin_view(view, "an axis of the inputs")
-    outs = walk.run(jaxpr, consts, [*params, *inputs])
+    outs = [walk.laid_out(v) for v in walk.run(jaxpr, consts, [*params, *inputs])]
     solid = []
     for view in outs:
         walk.spend(view, "coordinates are returned as numbers")

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from ..axes import Alt, Axis, Fixed, Prod, Sum, Unit, default_seats
+import numpy as np
+
+from ..axes import Alt, Axis, Fixed, Prod, Reorder, Sum, Unit, default_seats
+from .branches import coordinates
 from .cells import Array, Cells
-from .merge import fuse_factors, merge_segments
+from .merge import fuse_factors, joint_segments
 from .nest import parents
+from .ports import LEAF, find, inverse, is_identity, opened
 from .values import View
 from .walk import describe
 
@@ -27,6 +31,16 @@ class Shown:
                 else:
                     items += [("leaf", array.places[id(f)]) for f in i.flat()]  # type: ignore[union-attr]
             self.axes.append(items)
+
+    def leaves(self) -> list[tuple[int, int]]:
+        """(axis, leaf factor) of the array, in the order of its axes."""
+        if self.array is None:
+            return []
+        return [(a, k) for a, items in enumerate(self.axes) for kind, k in items if kind == "leaf"]
+
+    def contexts(self, k: int) -> list[tuple[int, ...]]:
+        """The choices of segments of all leaf factors but ``k``."""
+        return list(dict.fromkeys((*c[:k], *c[k + 1 :]) for c in self.array.cells))  # type: ignore[union-attr]
 
     def axis_of(self, place: int) -> int | None:
         for a, items in enumerate(self.axes):
@@ -68,18 +82,26 @@ def make_expressible(cells: Cells, shown: Sequence[Shown]) -> None:
                     if there is None or here is None:
                         bad = True
                     elif there == here:
-                        bad = s.axes[here].index(("leaf", g)) > s.axes[here].index(("leaf", k))
+                        bad = k in depends(cells, array, g)
                     else:
                         bad = s.axes[there][0] != ("leaf", g) or bool(
                             crossing.get(here, set()) - {g}
                         )
                         bad |= any(here == s.axis_of(t) for ts in crossing.values() for t in ts)
                         bad |= there in crossing
+                        bad |= any(_shuffled(array, j) for kind, j in s.axes[here] if kind == "leaf")
                         if not bad:
                             crossing.setdefault(here, set()).add(g)
                     if bad:
                         _tie(cells, array, k, g)
                         again = True
+
+
+def _shuffled(array: Array, k: int) -> bool:
+    """Whether the segments of a leaf factor do not stand in order on it."""
+    port = array.factors[k].port
+    at = np.concatenate(coordinates(port)) if find(port).kind != LEAF else np.arange(0)
+    return not is_identity(at)
 
 
 def follow_the_read(cells: Cells, shown: Sequence[Shown]) -> None:
@@ -122,17 +144,12 @@ class Annotator:
         follow_the_read(cells, shown)
         make_expressible(cells, every)
         self._pin_unread(shown, free_ends)
-        self.chain_of: dict[int, int] = merge_segments(cells)
-        self.chains: dict[int, list[int]] = {}
-        for _, a in self.chain_of.items():
-            head = a
-            while head in self.chain_of:
-                head = self.chain_of[head]
-            self.chains.setdefault(head, [head])
-        for head in self.chains:
-            following = {a: b for b, a in self.chain_of.items()}
-            while self.chains[head][-1] in following:
-                self.chains[head].append(following[self.chains[head][-1]])
+        self.needs = {
+            id(s): {k: depends(cells, s.array, k) for k in range(len(s.array.factors))}
+            for s in every
+            if s.array is not None
+        }
+        self._join(every)
         chained = {c for chain in self.chains.values() for c in chain}
         self.fused = {c: h for c, h in fuse_factors(cells).items()}
         for c in list(self.fused):
@@ -159,9 +176,72 @@ class Annotator:
     def key(self, c: int) -> int:
         """The class that stands for a set of units."""
         c = self.fused.get(c, c)
-        while c in self.chain_of:
-            c = self.chain_of[c]
-        return c
+        return self.head_of.get(c, c)
+
+    def _join(self, every: Sequence[Shown]) -> None:
+        """Segments that are one set of units: ``chains[head]`` lists them in the set's own order."""
+        place: dict[int, int] = {}
+        for s in every:
+            for _, k in s.leaves():
+                starts = [b.start for b in s.array.options[k]]  # type: ignore[union-attr]
+                for i in sorted(range(len(starts)), key=starts.__getitem__):
+                    for choice, cell in s.array.cells.items():  # type: ignore[union-attr]
+                        if choice[k] == i:
+                            for n in cell[k]:
+                                place.setdefault(self.cells.root(n), len(place))
+        self.chains: dict[int, list[int]] = {}
+        for group in joint_segments(self.cells):
+            group = sorted(group, key=lambda c: place.get(c, len(place)))
+            self.chains[group[0]] = group
+        while True:
+            self.head_of = {c: head for head, chain in self.chains.items() for c in chain}
+            self.cells.joined = set(self.head_of)
+            apart = {h for s in every for h in self._unclear(s)}
+            if not apart:
+                return
+            self.chains = {h: chain for h, chain in self.chains.items() if h not in apart}
+
+    def _unclear(self, s: Shown) -> set[int]:
+        """Joint sets whose segments one order of an axis cannot bring together."""
+        if s.array is None or not s.array.cut:
+            return set()
+        needs = self.needs[id(s)]
+        chosen = {g for gs in needs.values() for g in gs}
+        across = {k for k, gs in needs.items() for g in gs if s.axis_of(g) != s.axis_of(k)}
+        found: set[int] = set()
+        for axis, k in s.leaves():
+            orders = {tuple(self._sequence(s, k, rest)) for rest in s.contexts(k)}
+            mixed = len(orders) > 1 or any(
+                kind == "leaf" and j in across for kind, j in s.axes[axis]
+            )
+            if k in chosen or (mixed and orders != {tuple(range(len(s.array.options[k])))}):
+                found |= {
+                    self.head_of[c]
+                    for cell in s.array.cells.values()
+                    for c in map(self.cells.root, cell[k])
+                    if c in self.head_of
+                }
+        return found
+
+    def _sequence(self, s: Shown, k: int, rest: tuple[int, ...]) -> list[int]:
+        """The segments of a leaf factor, joint ones brought together, in one cell of the others."""
+        array = s.array
+        classes = []
+        for i in range(len(array.options[k])):  # type: ignore[union-attr]
+            nodes = array.cells[(*rest[:k], i, *rest[k:])][k]  # type: ignore[union-attr]
+            classes.append(self.cells.root(nodes[0]) if len(nodes) == 1 else None)
+        starts = [b.start for b in array.options[k]]  # type: ignore[union-attr]
+        where: dict[int | None, list[int]] = {}
+        for i in sorted(range(len(classes)), key=starts.__getitem__):
+            where.setdefault(classes[i], []).append(i)
+        out = []
+        for i, c in enumerate(classes):
+            if c not in self.head_of:
+                out.append(i)
+            elif self.head_of[c] == c:
+                turn = where[c].index(i)
+                out += [where[d][turn] for d in self.chains[c]]
+        return out
 
     def _pin_unread(self, shown: Sequence[Shown], free_ends: Sequence[Shown]) -> None:
         touched = {self.cells.root(n) for n, t in enumerate(self.cells.touched) if t}
@@ -289,7 +369,7 @@ class Annotator:
         root = self.cells.root(node)
         if self.cells.is_fixed(node):
             return Fixed(self.cells.size[node], self.names.get(root))
-        if root in self.chain_of:
+        if self.head_of.get(root, root) != root:
             return None
         key = self.key(root)
         above = self.over.get(key, [])
@@ -304,8 +384,43 @@ class Annotator:
         """The axis trees of one array."""
         if s.array is None:
             return tuple(Fixed(n) for n in s.shape)
-        needs = {k: depends(self.cells, s.array, k) for k in range(len(s.array.factors))}
-        return tuple(self._trees(s, needs, {}))
+        trees = self._trees(s, self.needs[id(s)], {})
+        return tuple(self._in_order(s, axis, tree) for axis, tree in enumerate(trees))
+
+    def _in_order(self, s: Shown, axis: int, tree: Axis) -> Axis:
+        """An axis tree, reindexed where its coordinates stand in another order on the axis."""
+        items, needs = s.axes[axis], self.needs[id(s)]
+        if not any(kind == "leaf" and self._moved(s, k) for kind, k in items) and _sequence(
+            items, needs
+        ) == list(range(len(items))):
+            return tree
+        at = []
+        for kind, k in items:
+            order = np.arange(k) if kind == "wild" else self._coordinates(s, k)
+            at.append(order)
+        where = np.zeros([1] * len(at), np.int64)
+        for j, order in enumerate(at):
+            shape = [1] * len(at)
+            shape[j] = len(order)
+            where = where * len(order) + order.reshape(shape)
+        where = where.transpose(_sequence(items, needs)).reshape(-1)
+        order = inverse(where)
+        if is_identity(order) or isinstance(tree, Fixed) and tree.name is None:
+            return tree
+        return Reorder(tree, tuple(order.tolist()))
+
+    def _moved(self, s: Shown, k: int) -> bool:
+        options = s.array.options[k]  # type: ignore[union-attr]
+        if len(options) == 1 and opened(s.array.factors[k].port)[1] is None:  # type: ignore[union-attr]
+            return False
+        return not is_identity(self._coordinates(s, k))
+
+    def _coordinates(self, s: Shown, k: int) -> np.ndarray:
+        """Where on a leaf factor each coordinate of its tree lies."""
+        found = coordinates(s.array.factors[k].port)  # type: ignore[union-attr]
+        if len(found) == 1:
+            return found[0]
+        return np.concatenate([found[i] for i in self._sequence(s, k, s.contexts(k)[0])])
 
     def _trees(self, s: Shown, needs: dict[int, set[int]], choice: dict[int, int]) -> list[Axis]:
         array = s.array
@@ -331,7 +446,7 @@ class Annotator:
                         )
                 return out
         return [
-            _tidy(self._axis(s, needs, choice, items, n))
+            _tidy(self._axis(s, needs, choice, [items[j] for j in _sequence(items, needs)], n))
             for items, n in zip(s.axes, s.shape, strict=True)
         ]
 
@@ -373,6 +488,20 @@ class Annotator:
         return [self.atom(n) for n in s.array.cells[full][k]] or (
             [Fixed(1)] if len(s.array.options[k]) > 1 else []
         )
+
+
+def _sequence(items: list[tuple[str, int]], needs: dict[int, set[int]]) -> list[int]:
+    """The order in which the factors of an axis are written: those that decide on others before them."""
+    here = {k for kind, k in items if kind == "leaf"}
+    left, done, out = list(range(len(items))), set(), []
+    while left:
+        j = next(
+            j for j in left if items[j][0] == "wild" or needs[items[j][1]] & here <= done
+        )
+        left.remove(j)
+        done.add(items[j][1]) if items[j][0] == "leaf" else None
+        out.append(j)
+    return out
 
 
 def _grouped(subs: list[list[Axis]], axis: int) -> list[list[Axis]]:
@@ -428,6 +557,8 @@ def rejoin(trees: tuple[Axis, ...], parts_of: dict[str, tuple[int, ...]]) -> tup
             return tree
         if isinstance(tree, Alt):
             return Alt(tree.axis, tuple(map(visit, tree.parts)))
+        if isinstance(tree, Reorder):
+            return Reorder(visit(tree.tree), tree.order)
         parts = list(map(visit, tree.parts))
         if isinstance(tree, Prod):
             i = 0

@@ -13,44 +13,29 @@ from itertools import product as cross
 from math import prod
 from typing import NamedTuple
 
-from .ports import PROD, SUM, Port, find
+import numpy as np
+
+from .branches import Branch, branches, coordinates
+from .constants import UNEVEN
+from .ports import Port, inverse
 from .values import Entry, Factor, Struct
 from .walk import Walk
 
 MAX_CELLS = 20000
 
 
-class Branch(NamedTuple):
-    """One choice of segments inside a port: the least coordinate it has, and the sizes of its leaves."""
+class Shared(dict):
+    """Cells of an array cut so often that they share their nodes: listed are enough to meet them all."""
 
-    start: int
-    leaves: tuple[int, ...]
+    def __init__(self, nodes: dict[tuple[int, int], tuple[int, ...]]):
+        super().__init__()
+        self.nodes = nodes
 
+    def __missing__(self, choice: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [self.nodes[k, c] for k, c in enumerate(choice)]
 
-def branches(port: Port, memo: dict[int, list[Branch]]) -> list[Branch]:
-    """All choices of segments of a port."""
-    root = find(port)
-    got = memo.get(id(root))
-    if got is not None:
-        return got
-    if root.kind == SUM:
-        out, at = [], 0
-        for p in root.parts:
-            out += [Branch(at + b.start, b.leaves) for b in branches(p, memo)]
-            at += p.size
-    elif root.kind == PROD:
-        out, stride = [Branch(0, ())], root.size
-        for p in root.parts:
-            stride //= p.size
-            out = [
-                Branch(a.start + b.start * stride, a.leaves + b.leaves)
-                for a in out
-                for b in branches(p, memo)
-            ]
-    else:
-        out = [Branch(0, (root.size,) if root.size > 1 else ())]
-    memo[id(root)] = out
-    return out
+    def get(self, choice, default=None):
+        return self[choice]
 
 
 class Array:
@@ -74,6 +59,7 @@ class Array:
 class Instance(NamedTuple):
     """One link on one choice of cells: ``groups[g]`` are the (role, node) pairs that are one index."""
 
+    link: int
     groups: list[list[tuple[int, int]]]
 
 
@@ -85,55 +71,56 @@ class Cells:
         self.memo: dict[int, list[Branch]] = {}
         self.arrays: dict[int, Array] = {}
         self.size: list[int] = []
+        self.leaf: list[Port] = []
         self.parent: list[int] = []
         self.touched: list[bool] = []
         self.reasons: dict[int, object] = {}
+        self.joined: set[int] = set()  # classes that are part of a larger set of units
         self.instances: list[Instance] = []
-        self.too_many: list[Struct] = []
         structs: dict[int, Struct] = {id(s): s for s in walk.structs}
         for s in structs.values():
             self._number(s)
-        for link in walk.links:
-            self._apply(link)
+        for k, link in enumerate(walk.links):
+            self._apply(k, link)
         for factor, reason in walk.pins:
             self._pin(factor, reason)
+        self.colours: dict[tuple[int, int, int], bytes] = {}
+        for factor, labels in walk.colours:
+            self._colour(factor, labels)
 
     # ------------------------------------------------------------------ nodes
     def _number(self, struct: Struct) -> None:
         array = Array(struct, self.memo)
         self.arrays[id(struct)] = array
         if not array.cut:
-            cell, at = [], len(self.size)
-            for (option,) in array.options:
-                n = len(option.leaves)
-                self.size += option.leaves
-                cell.append((at,) if n == 1 else tuple(range(at, at + n)))
-                at += n
-            more = at - len(self.parent)
-            self.parent += range(at - more, at)
-            self.touched += [False] * more
+            cell = [self._add(option.leaves) for (option,) in array.options]
             array.cells[(0,) * len(array.options)] = cell
             return
-        total = prod(len(o) for o in array.options)
-        if total > MAX_CELLS:
-            self.too_many.append(struct)
-        shared: dict[tuple[int, int], tuple[int, ...]] = {}
+        if prod(len(o) for o in array.options) > MAX_CELLS:
+            nodes: dict[tuple[int, int], tuple[int, ...]] = {}
+            for k, options in enumerate(array.options):
+                for c, option in enumerate(options):
+                    nodes[k, c] = self._add(option.leaves)
+            array.cells = Shared(nodes)
+            for c in range(max(map(len, array.options))):
+                choice = tuple(min(c, len(o) - 1) for o in array.options)
+                array.cells[choice] = array.cells.__missing__(choice)  # type: ignore[attr-defined]
+            return
         for choice in cross(*[range(len(o)) for o in array.options]):
-            cell = []
-            for k, c in enumerate(choice):
-                leaves = array.options[k][c].leaves
-                if total > MAX_CELLS and (k, c) in shared:
-                    cell.append(shared[k, c])
-                    continue
-                nodes = tuple(range(len(self.size), len(self.size) + len(leaves)))
-                self.size += leaves
-                self.parent += nodes
-                self.touched += [False] * len(leaves)
-                shared[k, c] = nodes
-                cell.append(nodes)
-            array.cells[choice] = cell
-            if total > MAX_CELLS and len(array.cells) >= MAX_CELLS:
-                break
+            array.cells[choice] = [
+                self._add(array.options[k][c].leaves) for k, c in enumerate(choice)
+            ]
+
+    def _add(self, leaves: tuple[Port, ...]) -> tuple[int, ...]:
+        """New nodes, one for each leaf."""
+        first = len(self.size)
+        for port in leaves:
+            self.size.append(port.size)
+        self.leaf += leaves
+        nodes = tuple(range(first, len(self.size)))
+        self.parent += nodes
+        self.touched += [False] * len(leaves)
+        return nodes
 
     def root(self, node: int) -> int:
         """The representative of a node's class."""
@@ -151,6 +138,14 @@ class Cells:
             if b in self.reasons:
                 self.reasons.setdefault(a, self.reasons[b])
 
+    def tie(self, a: int, b: int) -> None:
+        """:meth:`unite` for nodes of one index set; others have been refined apart and are pinned."""
+        if self.leaf[a] is self.leaf[b]:
+            self.unite(a, b)
+        else:
+            for n in (a, b):
+                self.reasons.setdefault(self.root(n), "axes refined differently")
+
     def _pin(self, factor: Factor, reason: object) -> None:
         for f in factor.flat():
             array = self.arrays[id(f.struct)]
@@ -160,9 +155,27 @@ class Cells:
                     self.touched[node] = True
                     self.reasons.setdefault(self.root(node), reason)
 
+    def _colour(self, factor: Factor, labels: np.ndarray) -> None:
+        """Note what a constant shows along each segment; segments along which it varies are pinned."""
+        flat = factor.flat()
+        table = labels.reshape([f.size for f in flat])
+        for axis, f in enumerate(flat):
+            array = self.arrays[id(f.struct)]
+            k = array.places[id(f)]
+            for i, at in enumerate(coordinates(f.port)):
+                shown = np.take(table, at, axis)
+                self.colours[id(array), k, i] = np.take(shown, 0, axis).tobytes()
+                if (shown == np.take(shown, [0], axis)).all():
+                    continue
+                for choice, cell in array.cells.items():
+                    if choice[k] == i:
+                        for n in cell[k]:
+                            self.reasons.setdefault(self.root(n), UNEVEN)
+
     def is_fixed(self, node: int) -> bool:
         """Whether a node's coordinates each stand for themselves."""
-        return self.size[node] < 2 or self.root(node) in self.reasons
+        root = self.root(node)
+        return root in self.reasons or (self.size[node] < 2 and root not in self.joined)
 
     def is_fixed_class(self, root: int) -> bool:
         """Whether a class is pinned."""
@@ -171,6 +184,8 @@ class Cells:
     # ------------------------------------------------------------------ links
     def _choices(self, entry: Entry) -> dict[int, list[tuple[Factor, int]]]:
         """``{start: [(leaf factor, option)]}`` over the product of an entry's items."""
+        if entry.order is not None:
+            return self._choices_in_order(entry)
         found: dict[int, list[tuple[Factor, int]]] = {0: []}
         stride = prod(f.size for f in entry.items)
         for item in entry.items:
@@ -192,15 +207,28 @@ class Cells:
             }
         return found
 
-    def _apply_uncut(self, link) -> bool:
+    def _choices_in_order(self, entry: Entry) -> dict[int, list[tuple[Factor, int]]]:
+        found: list[tuple[np.ndarray, list[tuple[Factor, int]]]] = [(np.zeros(1, np.int64), [])]
+        stride = prod(f.size for f in entry.items)
+        for f in (f for item in entry.items for f in item.flat()):
+            stride //= f.size
+            found = [
+                ((at[:, None] + c[None, :] * stride).reshape(-1), [*chosen, (f, i)])
+                for at, chosen in found
+                for i, c in enumerate(coordinates(f.port))
+            ]
+        back = inverse(entry.order)  # type: ignore[arg-type]
+        return {int(back[at].min()): chosen for at, chosen in found}
+
+    def _apply_uncut(self, number: int, link) -> bool:
         """A link among arrays that are not cut; False if it is not one."""
         arrays = self.arrays
         groups: list[list[tuple[int, int]]] = []
         for v in link.variables:
             lists = []
-            for role, items, offset in v.entries:
+            for role, items, offset, order in v.entries:
                 array = arrays[id(items[0].struct)]
-                if array.cut or offset or (len(items) == 1 and items[0].port.size != v.size):
+                if array.cut or offset or order is not None or (len(items) == 1 and items[0].port.size != v.size):
                     return False
                 cell = array.only
                 nodes: tuple[int, ...] = ()
@@ -223,12 +251,12 @@ class Cells:
             touched[first] = True
             for _, n in group[1:]:
                 touched[n] = True
-                self.unite(first, n)
-        self.instances.append(Instance(groups))
+                self.tie(first, n)
+        self.instances.append(Instance(number, groups))
         return True
 
-    def _apply(self, link) -> None:
-        if self._apply_uncut(link):
+    def _apply(self, number: int, link) -> None:
+        if self._apply_uncut(number, link):
             return
         structs: list[Struct | None] = [None] * link.roles
         per_variable = []
@@ -261,9 +289,9 @@ class Cells:
                     n = len(branches(f.port, self.memo))
                     per_variable.append([[(role, [(f, i)])] for i in range(n)])
         for combination in cross(*per_variable):
-            self._instance(arrays, combination)
+            self._instance(number, arrays, combination)
 
-    def _instance(self, arrays: list[Array | None], combination) -> None:
+    def _instance(self, number: int, arrays: list[Array | None], combination) -> None:
         choice = [None if a is None else [0] * len(a.factors) for a in arrays]
         for option in combination:
             for role, chosen in option:
@@ -292,9 +320,9 @@ class Cells:
                 first = together[0][1]
                 for _, n in together:
                     self.touched[n] = True
-                    self.unite(first, n)
+                    self.tie(first, n)
                 groups.append(list(together))
-        self.instances.append(Instance(groups))
+        self.instances.append(Instance(number, groups))
 
     # ------------------------------------------------------------------ reading
     def every_cell(self) -> Iterator[tuple[Array, tuple[int, ...], list[tuple[int, ...]]]]:

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..._compat import is_tracer
-from .ports import Port, cut
+from .ports import Port
+from .refine import partition
 from .values import Entry, Index, Link, Variable, View
 
 FOLDED = 1024
-MAX_RUNS = 64
-_CLOSED_OVER = "a constant that is not uniform along it"
+MAX_PARTS = 64
+UNEVEN = "a constant that is not uniform along it"
 
 
 def view_of_constant(walk, value: Any) -> View:
@@ -41,16 +42,15 @@ def view_of_constant(walk, value: Any) -> View:
         if comparable.dtype.kind not in "biufc":
             comparable = comparable.astype(np.float64)
     except (TypeError, ValueError, RuntimeError):
-        return walk.fixed(shape, _CLOSED_OVER)
+        return walk.fixed(shape, UNEVEN)
     if 0 in shape:
         return View([(0,) if n == 0 else ((n,) if n > 1 else ()) for n in shape])
-    cuts: list[np.ndarray | None] = []
+    rows: list[np.ndarray | None] = []
     for k, n in enumerate(shape):
         a = np.moveaxis(comparable, k, 0).reshape(n, -1)
-        change = np.any(a[1:] != a[:-1], axis=1)
-        cuts.append(np.flatnonzero(change) + 1 if change.any() else None)
+        rows.append(a if (a[1:] != a[:-1]).any() else None)
     const = array if array.size <= FOLDED and array.dtype.kind in "biuf" else None
-    busy = [k for k, c in enumerate(cuts) if c is not None]
+    busy = [k for k, a in enumerate(rows) if a is not None]
     if len(busy) == 2 and _is_diagonal(comparable, busy):
         return _diagonal(walk, shape, busy, const)
     view = walk.array([shape[k] for k in busy])
@@ -60,8 +60,8 @@ def view_of_constant(walk, value: Any) -> View:
         axes[k] = items
         if len(busy) == 1 and array.dtype.kind in "iu" and _is_count(array, k):
             index = Index(items, token=walk.fresh())
-        elif not _cut_runs(walk, items, cuts[k], shape[k]):
-            walk.pin_items(items, _CLOSED_OVER)
+        elif not _part(walk, items, rows[k]):
+            walk.pin_items(items, UNEVEN)
     return View(axes, index=index, const=const)
 
 
@@ -94,16 +94,37 @@ def _is_count(array: np.ndarray, axis: int) -> bool:
     return bool(np.all(a == np.arange(a.shape[0]).reshape((-1,) + (1,) * (a.ndim - 1))))
 
 
-def _cut_runs(walk, items, cuts: np.ndarray, n: int) -> bool:
-    """Cut an axis at the ends of runs of equal values: within a run coordinates are exchangeable."""
-    if len(cuts) > n // 2 or len(cuts) > MAX_RUNS:
+def _part(walk, items, rows: np.ndarray) -> bool:
+    """Part an axis by the values of a constant: coordinates of equal values are exchangeable.
+
+    Values that stand once, and those beyond the most frequent, share one part, which is pinned.
+    """
+    n = len(rows)
+    known: dict[bytes, int] = {}
+    labels = np.array([known.setdefault(row.tobytes(), len(known)) for row in rows])
+    many = np.bincount(labels)
+    if many.max() < 2:
         return False
+    often = np.argsort(-many, kind="stable")[: MAX_PARTS - 1]
+    lone = np.ones(len(many), bool)
+    lone[often[many[often] > 1]] = False
+    parts = np.where(lone[labels], len(many), labels)
+    runs = np.cumsum(np.concatenate([[0], parts[1:] != parts[:-1]]))
+    if runs[-1] >= min(n // 2 + 1, MAX_PARTS):
+        runs = _numbered(parts)  # else runs stay apart: arrays may be packed along them
     (factor,) = items
-    for c in cuts:
-        if cut(factor.port, int(c)) is None:
-            return False
-    walk.barriers += [(factor, int(c)) for c in cuts]
+    if partition(factor.port, runs) is None:
+        return False
+    walk.colours.append((factor, labels))
     return True
+
+
+def _numbered(labels: np.ndarray) -> np.ndarray:
+    """Labels numbered in the order they come in."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty_like(first)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse.reshape(-1)]
 
 
 def _select(params, which, *cases):
@@ -112,11 +133,38 @@ def _select(params, which, *cases):
     return np.choose(which, [np.broadcast_to(c, shape) for c in cases])
 
 
+def _divide(params, a, b):
+    if np.issubdtype(np.result_type(a, b), np.floating):
+        return a / b
+    whole = np.abs(a) // np.maximum(np.abs(b), 1) * np.sign(a) * np.sign(b)
+    return np.where(b == 0, -1, whole)  # as XLA has it
+
+
+def _cumulative(params, a):
+    out = np.cumsum(np.flip(a, params["axis"]) if params["reverse"] else a, params["axis"])
+    return np.flip(out, params["axis"]) if params["reverse"] else out
+
+
 _FOLD = {
     "add": lambda p, a, b: a + b,
     "sub": lambda p, a, b: a - b,
     "mul": lambda p, a, b: a * b,
+    "div": _divide,
+    "rem": lambda p, a, b: np.fmod(a, b),
     "neg": lambda p, a: -a,
+    "abs": lambda p, a: np.abs(a),
+    "sign": lambda p, a: np.sign(a),
+    "floor": lambda p, a: np.floor(a),
+    "ceil": lambda p, a: np.ceil(a),
+    "integer_pow": lambda p, a: a ** p["y"] if p["y"] >= 0 else 1 / a ** -p["y"],
+    "square": lambda p, a: a * a,
+    "sqrt": lambda p, a: np.sqrt(a),
+    "exp": lambda p, a: np.exp(a),
+    "log": lambda p, a: np.log(a),
+    "sin": lambda p, a: np.sin(a),
+    "cos": lambda p, a: np.cos(a),
+    "tanh": lambda p, a: np.tanh(a),
+    "pow": lambda p, a, b: a**b,
     "max": lambda p, a, b: np.maximum(a, b),
     "min": lambda p, a, b: np.minimum(a, b),
     "lt": lambda p, a, b: a < b,
@@ -127,23 +175,22 @@ _FOLD = {
     "ne": lambda p, a, b: a != b,
     "and": lambda p, a, b: a & b,
     "or": lambda p, a, b: a | b,
+    "xor": lambda p, a, b: a ^ b,
     "not": lambda p, a: ~a,
     "clamp": lambda p, lo, x, hi: np.clip(x, lo, hi),
     "select_n": _select,
     "convert_element_type": lambda p, a: a,
+    "copy": lambda p, a: a,
     "squeeze": lambda p, a: np.squeeze(a, tuple(p["dimensions"])),
     "reshape": lambda p, a: np.reshape(a, p["new_sizes"]),
+    "rev": lambda p, a: np.flip(a, p["dimensions"]),
     "concatenate": lambda p, *a: np.concatenate(a, p["dimension"]),
     "transpose": lambda p, a: np.transpose(a, p["permutation"]),
+    "slice": lambda p, a: a[
+        tuple(map(slice, p["start_indices"], p["limit_indices"], p["strides"] or [1] * a.ndim))
+    ],
+    "cumsum": _cumulative,
     "broadcast_in_dim": lambda p, a: _broadcast(a, p["shape"], p["broadcast_dimensions"]),
-}
-_FOLD_TO_FLOAT = {
-    "convert_element_type",
-    "select_n",
-    "reshape",
-    "squeeze",
-    "transpose",
-    "broadcast_in_dim",
 }
 
 
@@ -155,7 +202,7 @@ def _broadcast(a: np.ndarray, shape: Sequence[int], dims: Sequence[int]) -> np.n
 
 
 def fold(walk, eqn: Any, views: Sequence[View]) -> View | None:
-    """The value of an equation on small known integers, or masks of them; None if it is not one."""
+    """The value of an equation on small known arrays; None if it is not one."""
     if len(eqn.outvars) != 1:
         return None
     aval = eqn.outvars[0].aval
@@ -167,8 +214,9 @@ def fold(walk, eqn: Any, views: Sequence[View]) -> View | None:
         k = eqn.params["dimension"]
         counted = np.arange(shape[k]).reshape([-1 if i == k else 1 for i in range(len(shape))])
         value = np.broadcast_to(counted, shape)
-    elif name in _FOLD and (kind != "f" or name in _FOLD_TO_FLOAT):
-        value = _FOLD[name](eqn.params, *[v.const for v in views])
+    elif name in _FOLD:
+        with np.errstate(all="ignore"):
+            value = _FOLD[name](eqn.params, *[v.const for v in views])
     else:
         return None
     return view_of_constant(walk, np.asarray(value).astype(aval.dtype))

@@ -1,82 +1,109 @@
 """Undo needless refinement: segments and factors that always stand side by side are one set of units.
 
-Two classes that are adjacent segments wherever either appears, in every value of the computation, can
-be exchanged across their border: nothing ever tells them apart. Likewise two classes of which every
-array that has one has the other too, once each, form one set of units indexed by a product (this is
-how a channel shuffle between two dense layers keeps the whole group).
+Two classes that are segments of the same axes wherever either appears, in the same surroundings, and
+that every equation ties in the same way, can be exchanged: nothing ever tells them apart, however far
+from one another they stand. Likewise two classes of which every array that has one has the other too,
+once each, form one set of units indexed by a product (this is how a channel shuffle between two dense
+layers keeps the whole group).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Hashable
 
 from .cells import Cells
 
+Seen = dict[Hashable, list[int]]
+"""Where a class appears: for each surrounding, its nodes in the order of the axis."""
 
-def merge_segments(cells: Cells) -> dict[int, int]:
-    """Classes to join to the class before them: ``{class: the class just before it}``."""
-    barriers = {(id(f), at) for factor, at in cells.walk.barriers for f, at in _leading(factor, at)}
-    following: dict[int, int | None] = {}
-    preceding: dict[int, int | None] = {}
-    seen: set[int] = set()
 
-    def note(table: dict[int, int | None], a: int, b: int | None) -> None:
-        table[a] = b if a not in table or table[a] == b else None
-
-    cut = [a for a in cells.arrays.values() if a.cut]
-    if not cut:
-        return {}
+def joint_segments(cells: Cells) -> list[list[int]]:
+    """Groups of classes that are one set of units, each at least two."""
+    found = _segment_classes(cells)
+    if len(found) < 2:
+        return []
+    seen: dict[int, Seen] = {c: defaultdict(list) for c in found}
     for array in cells.arrays.values():
+        starts = [[b.start for b in o] for o in array.options]
         for choice, cell in array.cells.items():
             roots = [tuple(cells.root(n) for n in nodes) for nodes in cell]
+            beside = [
+                tuple(-1 if cells.is_fixed_class(c) else c for c in nodes) for nodes in roots
+            ]
             for k, nodes in enumerate(roots):
-                after = before = None
-                if len(array.options[k]) > 1 and len(nodes) == 1:
-                    after = _neighbour(cells, array, choice, roots, k, +1, barriers)
-                    before = _neighbour(cells, array, choice, roots, k, -1, barriers)
-                for n in nodes:
-                    seen.add(n)
-                    note(following, n, after)
-                    note(preceding, n, before)
-    return {
-        b: a
-        for a, b in following.items()
-        if b is not None
-        and b != a
-        and preceding.get(b) == a
-        and not cells.is_fixed(a)
-        and not cells.is_fixed(b)
-    }
+                for t, c in enumerate(nodes):
+                    if c not in seen:
+                        continue
+                    alone = len(nodes) == 1 and len(array.options[k]) > 1
+                    around = (
+                        id(array),
+                        k,
+                        cells.colours.get((id(array), k, choice[k])),
+                        choice[:k] + choice[k + 1 :],
+                        tuple(beside[:k] + beside[k + 1 :]),
+                        None if alone else (choice[k], t),
+                    )
+                    seen[c][around].append((starts[k][choice[k]], cell[k][t]))  # type: ignore[arg-type]
+    alike: dict[Hashable, list[int]] = defaultdict(list)
+    for c, where in seen.items():
+        alike[frozenset((a, len(ns)) for a, ns in where.items())].append(c)
+    groups = [g for g in alike.values() if len(g) > 1]
+    if not groups:
+        return []
+    ties = _ties(cells, {c for g in groups for c in g})
+    joint = []
+    for group in groups:
+        rows: list[list[int]] = []
+        for c in group:
+            for row in rows:
+                if _tied_alike(ties[row[0]], ties[c], _partners(seen[row[0]], seen[c])):
+                    row.append(c)
+                    break
+            else:
+                rows.append([c])
+        joint += [row for row in rows if len(row) > 1]
+    return joint
 
 
-def _leading(factor, at: int):
-    """The leaf factor that a cut of a factor falls on."""
-    flat = factor.flat()
-    width = factor.size // flat[0].size
-    return [(flat[0], at // width)] if at % width == 0 else []
-
-
-def _neighbour(cells: Cells, array, choice, roots, k: int, step: int, barriers) -> int | None:
-    """The class of the segment next to leaf factor ``k`` in the same surroundings, if it stands there alone."""
-    options = array.options[k]
-    here = options[choice[k]]
-    for i, other in enumerate(options):
-        if step > 0:
-            touching = other.start == here.start + here.leaves[0]
-            border = other.start
-        else:
-            touching = len(other.leaves) == 1 and other.start + other.leaves[0] == here.start
-            border = here.start
-        if not touching or len(other.leaves) != 1 or (id(array.factors[k]), border) in barriers:
+def _segment_classes(cells: Cells) -> set[int]:
+    """Free classes that are a whole segment somewhere."""
+    found = set()
+    for array in cells.arrays.values():
+        if not array.cut:
             continue
-        there = array.cells.get((*choice[:k], i, *choice[k + 1 :]))
-        if there is None:
-            return None
-        for j, nodes in enumerate(there):
-            if j != k and tuple(cells.root(n) for n in nodes) != roots[j]:
-                return None
-        return cells.root(there[k][0])
-    return None
+        for cell in array.cells.values():
+            for nodes, options in zip(cell, array.options, strict=True):
+                if len(nodes) == 1 and len(options) > 1:
+                    found.add(cells.root(nodes[0]))
+    return {c for c in found if c not in cells.reasons}
+
+
+def _ties(cells: Cells, classes: set[int]) -> dict[int, Counter]:
+    """For each class the groups of nodes that the equations tie."""
+    found: dict[int, Counter] = {c: Counter() for c in classes}
+    for instance in cells.instances:
+        for group in instance.groups:
+            c = cells.root(group[0][1])
+            if c in found:
+                found[c][instance.link, frozenset(group)] += 1
+    return found
+
+
+def _partners(ours: Seen, theirs: Seen) -> dict[int, int]:
+    """The node of one class that stands where a node of the other stands."""
+    out: dict[int, int] = {}
+    for around, nodes in ours.items():
+        for (_, a), (_, b) in zip(sorted(nodes), sorted(theirs[around]), strict=True):  # type: ignore[misc]
+            out[a] = b
+    return out
+
+
+def _tied_alike(ours: Counter, theirs: Counter, partner: dict[int, int]) -> bool:
+    moved: Counter = Counter()
+    for (link, group), n in ours.items():
+        moved[link, frozenset((role, partner[node]) for role, node in group)] += n
+    return moved == theirs
 
 
 def fuse_factors(cells: Cells) -> dict[int, int]:

@@ -14,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple, Union
 
-from .ports import PROD, Port, factors, find, split, unify
+import numpy as np
+
+from .ports import PROD, Port, factors, find
+from .refine import split, unify
 
 
 class Struct:
@@ -63,12 +66,14 @@ def size_of(item: Item) -> int:
 class Index(NamedTuple):
     """The elements of a value are coordinates of these factors.
 
-    ``spoilt``: shifted, of no use as coordinates. ``token`` is equal for equal indices.
+    ``spoilt``: shifted, or decided by a tie, of no use as coordinates. ``token`` is equal for equal
+    indices. ``whole``: along one axis every coordinate stands once, as ``argsort`` returns them.
     """
 
     items: Items
     spoilt: bool = False
     token: int = 0
+    whole: bool = False
 
 
 class View:
@@ -78,10 +83,11 @@ class View:
     scalar index. ``const`` is the value where it is a small known constant, ``key`` names equal
     indices. ``gathered`` are hidden axes too, chosen by an index that differs along axes of the value:
     ``{key: (items, factors of the axes along which the choice differs)}``; they are forgotten by
-    whatever does not carry them along. ``columns`` are the indices of which a value is the rows.
+    whatever does not carry them along. ``columns`` are the indices of which a value is the rows,
+    ``distinct`` says along which axes elements cannot tie (:mod:`.distinct`).
     """
 
-    __slots__ = ("axes", "hidden", "index", "const", "key", "gathered", "columns")
+    __slots__ = ("axes", "hidden", "index", "const", "key", "gathered", "columns", "distinct")
 
     def __init__(
         self,
@@ -95,6 +101,7 @@ class View:
         self.gathered: dict[Hashable, tuple[Items, tuple[Factor, ...]]] = {}
         self.index, self.const, self.key = index, const, key
         self.columns: tuple[View, ...] = ()
+        self.distinct: tuple[bool, ...] = ()
 
     def but(self, axes: Sequence[Items]) -> View:
         """The same values under other axes."""
@@ -118,11 +125,15 @@ class View:
 
 
 class Entry(NamedTuple):
-    """Where a variable runs in one role: coordinates ``offset + i`` of the product of ``items``."""
+    """Where a variable runs in one role: coordinates ``offset + i`` of the product of ``items``.
+
+    With an ``order``: coordinates ``order[i]``.
+    """
 
     role: int
     items: tuple[Factor, ...]
     offset: int = 0
+    order: np.ndarray | None = None
 
 
 class Variable(NamedTuple):
@@ -207,3 +218,21 @@ def regroup(items: Sequence[Item], sizes: Sequence[int]) -> list[Items] | None:
                 stack += parts[::-1]
         axes.append(tuple(axis))
     return axes if all(size_of(s) == 1 for s in stack) else None
+
+
+def reshape_runs(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    """Shortest runs of axes of equal size in a row-major reshape: (start, stop) of the old, of the new."""
+    runs, i, j = [], 0, 0
+    while i < len(old) or j < len(new):
+        i0, j0, a, b = i, j, 1, 1
+        if i < len(old):
+            a, i = old[i], i + 1
+        if j < len(new):
+            b, j = new[j], j + 1
+        while a != b:
+            if a < b:
+                a, i = a * old[i], i + 1
+            else:
+                b, j = b * new[j], j + 1
+        runs.append((i0, i, j0, j))
+    return runs

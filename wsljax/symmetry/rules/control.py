@@ -7,7 +7,8 @@ from typing import NamedTuple
 from ..._compat import open_jaxpr, scan_split, while_split
 from ..inference.values import Entry, Factor, Link, Variable, View, align, size_of
 from ..inference.walk import KNOWS_COORDINATES, Walk, register_rule
-from .shape import join, take_range
+from .segments import take_range
+from .shape import join
 
 KNOWS_COORDINATES |= {"cond", "while", "scan"}
 
@@ -25,6 +26,7 @@ class Loop(NamedTuple):
 
 def tie(walk: Walk, a: View, b: View, reason) -> None:
     """State that two values of one shape have the same axes."""
+    a, b = walk.laid_out(a), walk.laid_out(b)
     walk.spend(a, reason)
     walk.spend(b, reason)
     variables = []
@@ -53,12 +55,13 @@ def _cond(walk: Walk, eqn, which: View, *views: View) -> list[View]:
     results = []
     for branch in eqn.params["branches"]:
         jaxpr, consts = open_jaxpr(branch)
-        results.append(walk.run(jaxpr, consts, list(views)))
+        results.append([walk.laid_out(v) for v in walk.run(jaxpr, consts, list(views))])
     outs = []
     for options in zip(*results, strict=True):
         for o in options:
             walk.spend(o, ("coordinates are read as numbers", eqn))
         out = walk.elementwise([View(o.axes, o.hidden) for o in options], reason)
+        out.distinct = tuple(map(all, zip(*(o.distinct for o in options), strict=False)))
         outs.append(out)
     return outs
 
@@ -110,8 +113,9 @@ def _scan(walk: Walk, eqn, *views: View) -> list[View]:
             walk.pin_items(x.axes[0], steps)
         one = View(x.axes[1:], {**x.hidden, key: x.axes[0]}, x.index)
         one.key = walk.fresh() if not one.axes else None
+        one.distinct = x.distinct[1:]
         inside.append(one)
-    outs = walk.run(jaxpr, values, [*consts, *carries, *inside])
+    outs = [walk.laid_out(v) for v in walk.run(jaxpr, values, [*consts, *carries, *inside])]
     back = len(walk.links)
     for carry, new in zip(carries, outs[: n.num_carry], strict=True):
         tie(walk, new, carry, reason)
@@ -142,6 +146,7 @@ def _scan(walk: Walk, eqn, *views: View) -> list[View]:
                 stacked.append(wide)
                 continue
         stacked.append(View([lead, *y.axes], hidden))
+        stacked[-1].distinct = (False, *y.distinct) if y.distinct else ()
     return finals + stacked
 
 
@@ -155,10 +160,12 @@ def _unrolled(walk: Walk, eqn, jaxpr, values, consts, inits, xs, length: int) ->
         for x in xs:
             one = take_range(walk, x, 0, t, t + 1, reason)
             inside.append(View(one.axes[1:], one.hidden, one.index))
+            inside[-1].distinct = x.distinct[1:]
         results = walk.run(jaxpr, values, [*consts, *carries, *inside])
         carries, outs[t] = results[: len(inits)], results[len(inits) :]
     stacked = []
     for k in range(len(outs[0])):
-        rows = [View([(), *o[k].axes], o[k].hidden) for o in outs]
+        rows = [View([(), *v.axes], v.hidden) for v in (walk.laid_out(o[k]) for o in outs)]
         stacked.append(join(walk, rows, 0, reason) if length > 1 else rows[0])
+    carries = [walk.laid_out(c) for c in carries]
     return [View(c.axes, c.hidden, c.index) for c in carries] + stacked

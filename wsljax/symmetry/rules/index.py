@@ -8,8 +8,9 @@ import numpy as np
 
 from ..inference.values import Factor, Index, Items, View, size_of
 from ..inference.walk import KNOWS_COORDINATES, RULES, TAKES_COLUMNS, Walk, register_rule
+from .known import read_at, update_range, write_at
 from .pointwise import same_coordinates
-from .shape import take_range
+from .segments import take_range
 
 KNOWS_COORDINATES |= {"gather", "dynamic_slice"}
 TAKES_COLUMNS.add("gather")
@@ -61,6 +62,10 @@ def _mentions(items, others) -> bool:
 @register_rule("dynamic_update_slice")
 def _dynamic_update_slice(walk: Walk, eqn, x: View, update: View, *starts: View) -> View:
     reason = ("written at computed positions", eqn)
+    if all(s.const is not None for s in starts):
+        known = update_range(walk, x, update, [int(s.const) for s in starts], reason)
+        if known is not None:
+            return known
     words, wu, out, sizes = [], [], [], {}
     for k, (n, m) in enumerate(zip(x.shape(), update.shape(), strict=True)):
         words.append(f"i{k}")
@@ -83,6 +88,9 @@ def _gather(walk: Walk, eqn, x: View, where: View) -> View:
     at_scalar = where.shape() in ((), (1,)) and depth == 1 and not d.operand_batching_dims
     if at_scalar and sizes[d.start_index_map[0]] == 1 and shape[d.start_index_map[0]] > 1:
         return _gather_one(walk, eqn, x, where, d, sizes, reason)
+    known = read_at(walk, eqn, x, where, reason)
+    if known is not None:
+        return known
     batch_axes = [k for k in range(len(where.axes) - 1)]
     ww = [f"n{k}" for k in batch_axes] + ["coordinates"]
     wx = [f"x{k}" for k in range(len(shape))]
@@ -90,12 +98,13 @@ def _gather(walk: Walk, eqn, x: View, where: View) -> View:
     for a, b in zip(d.operand_batching_dims, d.start_indices_batching_dims, strict=True):
         wx[a] = ww[b]
     offset, choice = [], None
+    moving = [k for k in d.start_index_map if sizes[k] != shape[k]]
     for k, n in enumerate(shape):
         indexed = k in d.start_index_map
         if indexed and sizes[k] != n:
             column = _column(where, d.start_index_map.index(k), depth)
             if sizes[k] == 1 and _counts(walk, column, x.axes[k]):
-                if k in d.collapsed_slice_dims and depth == 1:
+                if moving == [k]:
                     choice = (wx[k], column.token, tuple(ww[:-1]))
             elif column is not None:
                 walk.pin(x, k, reason)
@@ -153,6 +162,9 @@ def _scatter(walk: Walk, eqn, x: View, where: View, updates: View) -> View:
     d = p["dimension_numbers"]
     reason = ("written at computed positions", eqn)
     shape = x.shape()
+    known = write_at(walk, eqn, x, where, updates, reason)
+    if known is not None:
+        return known
     ww = [f"n{k}" for k in range(len(where.axes) - 1)] + ["coordinates"]
     wx = [f"x{k}" for k in range(len(shape))]
     for a, b in zip(d.operand_batching_dims, d.scatter_indices_batching_dims, strict=True):

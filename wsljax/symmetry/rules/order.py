@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from ..inference.values import Index, View
+from ..inference.distinct import ties_along
+from ..inference.values import Factor, Index, View
 from ..inference.walk import KNOWS_COORDINATES, RULES, Walk, register_rule
 
 KNOWS_COORDINATES |= {"sort"}
@@ -15,8 +16,11 @@ def _words(view: View) -> list[str]:
 
 
 def _cumulative(walk: Walk, eqn, x: View) -> View:
-    walk.pin(x, eqn.params["axis"], ("accumulated in order", eqn))
-    return View(x.axes, x.hidden)
+    axis, reason = eqn.params["axis"], ("accumulated in order", eqn)
+    walk.pin(x, axis, reason)
+    words = _words(x)
+    out = [w if k != axis else "sums" for k, w in enumerate(words)]
+    return walk.einsum([x], [words], out, {"sums": x.shape()[axis]}, reason)
 
 
 for _name in "cumsum cumprod cummax cummin cumlogsumexp".split():
@@ -28,6 +32,15 @@ def _sort(walk: Walk, eqn, *views: View) -> list[View]:
     """The operands' axis stays free: a sorted result does not depend on the order it came in."""
     axis = eqn.params["dimension"]
     reason = ("sorted along it", eqn)
+    keys = views[: eqn.params["num_keys"]]
+    if len(keys) == 1 and keys[0].index is not None and keys[0].index.whole:
+        return _unsort(walk, eqn, views)
+    for key in keys:
+        walk.spend(key, ("coordinates are compared as numbers", eqn))
+    ties = all(ties_along(key, axis) for key in keys)
+    if len(views) > len(keys) and ties:
+        for v in views:
+            walk.pin(v, axis, ("sorted by what may tie", eqn))
     joint = walk.elementwise([View(v.axes, v.hidden) for v in views])
     n = joint.shape()[axis]
     words = _words(joint)
@@ -35,7 +48,27 @@ def _sort(walk: Walk, eqn, *views: View) -> list[View]:
     results = []
     for v in views:
         one = walk.einsum([joint], [words], out, {"rank": n}, reason)
-        index = None if v.index is None else v.index._replace(token=walk.fresh())
+        index = v.index
+        if index is not None:
+            whole = index.items == v.axes[axis] and not index.spoilt and not ties
+            index = index._replace(token=walk.fresh(), whole=whole)
+        results.append(View(one.axes, one.hidden, index))
+    return results
+
+
+def _unsort(walk: Walk, eqn, views: Sequence[View]) -> list[View]:
+    """Sorting by an index that ranks: what follows goes back to the places that were ranked."""
+    axis, key = eqn.params["dimension"], views[0]
+    joint = walk.elementwise([View(v.axes, v.hidden) for v in views])
+    words = _words(joint)
+    out = [w if k != axis else "place" for k, w in enumerate(words)]
+    results = []
+    for v in views:
+        place = View([key.index.items])  # type: ignore[union-attr]
+        one = walk.einsum([joint, place], [words, ["place"]], out, reason=("sorted along it", eqn))
+        index = v.index
+        if index is not None:
+            index = index._replace(token=walk.fresh(), whole=index.items == v.axes[axis])
         results.append(View(one.axes, one.hidden, index))
     return results
 
@@ -45,20 +78,28 @@ def _top_k(walk: Walk, eqn, x: View) -> list[View]:
     reason = ("ranked along it", eqn)
     k = eqn.params["k"]
     axis = eqn.params.get("axis", -1) % len(x.axes)
+    index = _index(walk, x, axis, eqn)
     words = _words(x)
     out = [w if i != axis else "rank" for i, w in enumerate(words)]
     values = walk.einsum([x], [words], out, {"rank": k}, reason)
-    return [values, View(values.axes, values.hidden, Index(x.axes[axis], token=walk.fresh()))]
+    return [values, View(values.axes, values.hidden, index)]
 
 
 def _arg(walk: Walk, eqn, x: View) -> View:
     (axis,) = eqn.params["axes"]
     words = _words(x)
-    items = x.axes[axis]
+    index = _index(walk, x, axis, eqn)
     y = walk.einsum([x], [words], [w for k, w in enumerate(words) if k != axis])
-    return View(
-        y.axes, y.hidden, Index(items, token=walk.fresh()) if np.prod(x.shape()[axis]) > 1 else None
-    )
+    return View(y.axes, y.hidden, index)
+
+
+def _index(walk: Walk, x: View, axis: int, eqn) -> Index | None:
+    """What an index into an axis counts; None for an axis along which everything is alike."""
+    items = x.axes[axis]
+    if not items or not all(isinstance(i, Factor) for i in items):
+        walk.pin(x, axis, ("ranked although it may tie", eqn))
+        return None
+    return Index(items, ties_along(x, axis), walk.fresh())
 
 
 RULES["argmax"] = RULES["argmin"] = _arg

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..inference.ports import Port, concatenation, product, segment
+from ..inference.ports import Port, concatenation, product
 from ..inference.values import Entry, Factor, Items, Link, Struct, Variable, View, align, size_of
-from ..inference.walk import KNOWS_COORDINATES, Walk, register_rule
+from ..inference.walk import KNOWS_COORDINATES, RULES, Walk, register_rule
+from .segments import take_range
 
 KNOWS_COORDINATES |= {
     "broadcast_in_dim",
@@ -14,7 +15,6 @@ KNOWS_COORDINATES |= {
     "squeeze",
     "expand_dims",
     "transpose",
-    "slice",
     "split",
     "concatenate",
 }
@@ -64,114 +64,6 @@ def _transpose(walk: Walk, eqn, x: View) -> View:
     return x.but([x.axes[d] for d in eqn.params["permutation"]])
 
 
-def take_range(walk: Walk, x: View, axis: int, start: int, stop: int, reason) -> View:
-    """``x[start:stop]`` along one axis: a new array on a segment of the axis."""
-    items = tuple(i for i in x.axes[axis] if size_of(i) != 1)
-    n, start, stop = x.shape()[axis], int(start), int(stop)
-    if (start, stop) == (0, n):
-        return x
-    if start >= stop:
-        return x.but([a if k != axis else (0,) for k, a in enumerate(x.axes)])
-    flat: list = []
-    for i in items:
-        flat += i.flat() if isinstance(i, Factor) else [i]
-    if not flat or all(isinstance(i, int) for i in flat):
-        return x.but(
-            [
-                a if k != axis else ((stop - start,) if stop - start > 1 else ())
-                for k, a in enumerate(x.axes)
-            ]
-        )
-    lead, tail = flat[0], flat[1:]
-    width = 1
-    for i in tail:
-        width *= size_of(i)
-    port = None
-    if start % width == 0 and stop % width == 0:
-        a, b = start // width, stop // width
-        if isinstance(lead, int):
-            kept = (b - a,) if b - a > 1 else ()
-            return x.but([v if k != axis else (*kept, *tail) for k, v in enumerate(x.axes)])
-        port = segment(lead.port, a, b)
-    elif not any(isinstance(i, int) for i in flat):
-        whole = product([f.port for f in flat])
-        port, tail, a = segment(whole, start, stop), [], start
-    if port is None:
-        walk.pin_items(tuple(flat), reason)
-        words = [f"i{k}" for k in range(len(x.axes))]
-        out = [w if k != axis else "new" for k, w in enumerate(words)]
-        return walk.einsum([x], [words], out, {"new": stop - start}, reason)
-    head = (lead,) if tail or len(flat) == 1 else tuple(flat)
-    return _new_segment(walk, x, axis, head, a, port, tuple(tail))
-
-
-def _new_segment(
-    walk: Walk, x: View, axis: int, head: tuple, offset: int, port, tail: Items
-) -> View:
-    """A new array like ``x``, whose axis is ``port`` (coordinates from ``offset`` of ``head``), then ``tail``."""
-    struct = Struct()
-    walk.structs.append(struct)
-    variables = []
-
-    def copy(items: Items) -> Items:
-        made = []
-        for i in items:
-            if isinstance(i, Factor):
-                f = Factor(i.port, struct, i.fixed)
-                struct.roots.append(f)
-                variables.append(Variable(i.size, (Entry(0, (i,)), Entry(1, (f,)))))
-                made.append(f)
-            else:
-                made.append(i)
-        return tuple(made)
-
-    front: Items = ()
-    if port.size > 1:
-        f = Factor(port, struct)
-        struct.roots.append(f)
-        front = (f,)
-        variables.append(Variable(port.size, (Entry(0, head, offset), Entry(1, (f,)))))
-    else:
-        variables.append(Variable(1, (Entry(0, head, offset),)))
-    axes = [(*front, *copy(tail)) if k == axis else copy(a) for k, a in enumerate(x.axes)]
-    hidden = {key: copy(a) for key, a in x.hidden.items()}
-    walk.links.append(Link(2, tuple(variables)))
-    index = None if x.index is None else x.index._replace(token=walk.fresh())
-    return View(axes, hidden, index)
-
-
-@register_rule("slice")
-def _slice(walk: Walk, eqn, x: View) -> View:
-    starts, stops, strides = (eqn.params[k] for k in ("start_indices", "limit_indices", "strides"))
-    return strided(walk, x, starts, stops, strides or (1,) * len(starts), ("cut across units", eqn))
-
-
-def strided(walk: Walk, x: View, starts, stops, strides, reason) -> View:
-    """``x[start:stop:stride]`` along every axis."""
-    for axis, (start, stop, stride) in enumerate(zip(starts, stops, strides, strict=True)):
-        n = x.shape()[axis]
-        if stride == 1:
-            x = take_range(walk, x, axis, start, stop, reason)
-            continue
-        count = -(-(stop - start) // stride)
-        if n % stride == 0 and start < stride and count == n // stride:
-            shape = x.shape()
-            wide = walk.reshape(x, (*shape[:axis], count, stride, *shape[axis + 1 :]), reason)
-            one = take_range(walk, wide, axis + 1, start, start + 1, reason)
-            x = View([a for k, a in enumerate(one.axes) if k != axis + 1], one.hidden, one.index)
-            continue
-        walk.pin(x, axis, reason)
-        words = [f"i{k}" for k in range(len(x.axes))]
-        x = walk.einsum(
-            [x],
-            [words],
-            [w if k != axis else "new" for k, w in enumerate(words)],
-            {"new": count},
-            reason,
-        )
-    return x
-
-
 @register_rule("stack")
 def _stack(walk: Walk, eqn, *views: View) -> View:
     """Join along an axis made for it."""
@@ -212,12 +104,14 @@ def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
     """Concatenate along an axis: a new array on the sum of the operands' axes."""
     for v in views:
         walk.spend(v, reason)
-    views = [v for v in views if v.shape()[axis]]
+    views = [walk.laid_out(v) for v in views if v.shape()[axis]]
     if len(views) == 1:
         return views[0]
-    solid = [_solid(walk, v, axis) for v in views]
+    blank = [not v.factors() for v in views]
+    solid = [v if b else _solid(walk, v, axis) for v, b in zip(views, blank, strict=True)]
     ports = [
-        product([i.port for i in v.axes[axis]]) if v.axes[axis] else product([]) for v in solid
+        Port(v.shape()[axis]) if b else product([i.port for i in v.axes[axis]])  # type: ignore[union-attr]
+        for v, b in zip(solid, blank, strict=True)
     ]
     sizes = [v.shape()[axis] for v in solid]
     ports = [p if n > 1 else Port(1) for p, n in zip(ports, sizes, strict=True)]
@@ -244,8 +138,11 @@ def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
         made[place] = tuple(fs)
     offset = 0
     pinned: list = []
-    for v, n in zip(solid, sizes, strict=True):
+    for v, n, b in zip(solid, sizes, blank, strict=True):
         variables = []
+        if b:  # the same everywhere: it ties nothing
+            offset += n
+            continue
         if n > 1:
             variables.append(
                 Variable(n, (Entry(0, tuple(v.axes[axis])), Entry(1, (whole,), offset)))
@@ -261,6 +158,11 @@ def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
     return View(
         [(whole,) if k == axis else made[k] for k in range(rank)], {k: made[k] for k in keys}
     )
+
+
+RULES["joined"] = lambda walk, axis, *views: join(
+    walk, views, axis, "joined with axes that do not fit"
+)
 
 
 def _port(item):
@@ -357,13 +259,6 @@ def _pad_axis(walk: Walk, x: View, axis: int, low: int, high: int, reason) -> Vi
         axis,
         reason,
     )
-
-
-@register_rule("rev")
-def _rev(walk: Walk, eqn, x: View) -> View:
-    for axis in eqn.params["dimensions"]:
-        walk.pin(x, axis, ("reversed", eqn))
-    return x.but(x.axes)
 
 
 @register_rule("tile")
