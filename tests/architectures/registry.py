@@ -5,7 +5,6 @@ Nothing in a case comes from the inference it judges: the group is written down 
 architecture, with the reason next to it.
 """
 
-import functools
 import importlib
 import math
 import pkgutil
@@ -133,13 +132,3 @@ def generic(params: Any, key: jax.Array, spread: float = 0.5) -> Any:
         return jnp.asarray(value.astype(leaf.dtype))
 
     return jax.tree.unflatten(treedef, [move(x) for x in leaves])
-
-
-# Compiling is what takes time: once, and without optimisation.
-quickly = functools.partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
