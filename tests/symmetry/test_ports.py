@@ -5,19 +5,17 @@ import itertools
 import hypothesis.strategies as st
 from hypothesis import given
 
-from wsljax.symmetry.inference.cells import branches
+from wsljax.symmetry.inference.branches import branches, coordinates
 from wsljax.symmetry.inference.ports import (
     Port,
     concatenation,
-    cut,
     factors,
     find,
     product,
-    segment,
+    reordered,
     segments,
-    split,
-    unify,
 )
+from wsljax.symmetry.inference.refine import cut, partition, segment, split, unify
 
 
 def divisors(n):
@@ -43,7 +41,7 @@ def covered(port):
     for b in branches(port, {}):
         n = 1
         for leaf in b.leaves:
-            n *= leaf
+            n *= leaf.size
         total += n
     return total
 

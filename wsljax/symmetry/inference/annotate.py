@@ -214,7 +214,8 @@ class Annotator:
             mixed = len(orders) > 1 or any(
                 kind == "leaf" and j in across for kind, j in s.axes[axis]
             )
-            if k in chosen or (mixed and orders != {tuple(range(len(s.array.options[k])))}):
+            uneven = depends(self.cells, s.array, k) != needs[k]
+            if k in chosen or uneven or (mixed and orders != {tuple(range(len(s.array.options[k])))}):
                 found |= {
                     self.head_of[c]
                     for cell in s.array.cells.values()

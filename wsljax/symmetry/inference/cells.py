@@ -140,7 +140,7 @@ class Cells:
 
     def tie(self, a: int, b: int) -> None:
         """:meth:`unite` for nodes of one index set; others have been refined apart and are pinned."""
-        if self.leaf[a] is self.leaf[b]:
+        if self.leaf[a] is self.leaf[b] or self.size[a] == self.size[b] == 1:
             self.unite(a, b)
         else:
             for n in (a, b):
@@ -308,7 +308,10 @@ class Cells:
                 cell, array = cells[role], arrays[role]
                 if cell is None:
                     continue
-                lists.append([(role, n) for f, _ in chosen for n in cell[array.places[id(f)]]])  # type: ignore[union-attr]
+                nodes = [n for f, _ in chosen for n in cell[array.places[id(f)]]]  # type: ignore[union-attr]
+                lists.append([(role, n) for n in nodes])
+            if len({len(x) for x in lists}) > 1:
+                lists = [self._widest(nodes) for nodes in lists]
             if not lists:
                 continue
             if len({len(x) for x in lists}) > 1:
@@ -323,6 +326,14 @@ class Cells:
                     self.tie(first, n)
                 groups.append(list(together))
         self.instances.append(Instance(number, groups))
+
+    def _widest(self, nodes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Nodes without the single coordinates among them, which are pinned where they are left out."""
+        wide = [(r, n) for r, n in nodes if self.size[n] > 1] or nodes[-1:]
+        for entry in nodes:
+            if entry not in wide:
+                self.reasons.setdefault(self.root(entry[1]), "axes refined differently")
+        return wide
 
     # ------------------------------------------------------------------ reading
     def every_cell(self) -> Iterator[tuple[Array, tuple[int, ...], list[tuple[int, ...]]]]:

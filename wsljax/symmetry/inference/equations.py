@@ -10,6 +10,7 @@ import numpy as np
 
 from .ports import Port
 from .refine import unify
+from .relay import relaid
 from .values import (
     Entry,
     Factor,
@@ -289,6 +290,9 @@ class Equations:
             items = tuple(item for k in range(i0, i1) for item in view.axes[k])
             got = regroup(items, new[j0:j1])
             if got is None:
+                again = self._relaid(view, (i0, i1), items, new[j0:j1])
+                if again is not None:
+                    return self.reshape(again, new, reason)
                 self.pin_items(items, reason)
                 failed.append((j0, j1))
                 got = [()] * (j1 - j0)
@@ -302,6 +306,24 @@ class Equations:
         return self.einsum(
             [source], [[words[k] for k in kept]], words, {words[k]: new[k] for k in lost}, reason
         )
+
+    def _relaid(
+        self, view: View, place: tuple[int, int], run: Items, sizes: Sequence[int]
+    ) -> View | None:
+        """A value whose axes ``place`` have been cut into blocks and laid out into ``sizes``."""
+        i0, i1 = place
+        if all(isinstance(i, int) or i.fixed for i in run) or view.index is not None:
+            return None
+        source = [*view.axes[:i0], run, *view.axes[i1:], *view.hidden.values()]
+        new = relaid(self, source, run, [n for n in sizes if n > 1])
+        if new is None:
+            return None
+        busy = iter(new[i0:])
+        middle = [next(busy) if n > 1 else () for n in sizes]
+        rest = list(busy)
+        tail = len(view.axes) - i1
+        hidden = dict(zip(view.hidden, rest[tail:], strict=True))
+        return View([*new[:i0], *middle, *rest[:tail]], hidden)
 
 
 def _chosen_alike(

@@ -29,7 +29,8 @@ def joint_segments(cells: Cells) -> list[list[int]]:
         for choice, cell in array.cells.items():
             roots = [tuple(cells.root(n) for n in nodes) for nodes in cell]
             beside = [
-                tuple(-1 if cells.is_fixed_class(c) else c for c in nodes) for nodes in roots
+                tuple(-1 if cells.size[c] < 2 or cells.is_fixed_class(c) else c for c in nodes)
+                for nodes in roots
             ]
             for k, nodes in enumerate(roots):
                 for t, c in enumerate(nodes):

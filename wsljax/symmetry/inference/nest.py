@@ -30,7 +30,7 @@ def parents(cells: Cells, candidates: set[int]) -> dict[int, list[tuple[int, Sea
             c = roots[n]
             if c not in candidates:
                 continue
-            others = {roots[m] for m in nodes if m != n}
+            others = {roots[m] for m in nodes if m != n and cells.size[m] > 1}
             beside[c] = beside[c] & others if c in beside else others
             homes[c].append(nodes)
     interesting = {c for c, v in beside.items() if v - {c}}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..._compat import Literal, open_jaxpr, source_line, sub_jaxprs
-from .constants import fold, view_of_constant
+from .constants import LAYOUT, fold, view_of_constant
 from .distinct import distinct_axes, with_ranks
 from .equations import Equations
 from .picks import Picked, pick, rearranged, reversed_axes, sliced
@@ -100,11 +100,10 @@ class Walk(Equations):
 
     def apply(self, eqn: Any, views: list[View]) -> list[View]:
         """The views of an equation's results."""
-        if not views or views[0].const is not None:
-            folded = fold(self, eqn, views)
-            if folded is not None:
-                return [folded]
         name = eqn.primitive.name
+        folded = fold(eqn, views) if not views or views[0].const is not None else None
+        if folded is not None and (name not in LAYOUT or len(views[0].factors()) < 2):
+            return [view_of_constant(self, folded)]
         if name in PICKING or any(type(v) is Picked for v in views):
             chosen = self._picked(eqn, name, views)
             if chosen is not None:
@@ -135,6 +134,8 @@ class Walk(Equations):
             for view in outs if flags is not None else ():
                 if all(view is not v for v in views):
                     view.distinct = flags
+        if folded is not None and all(outs[0] is not v for v in views):
+            outs[0].const = folded
         if name in POINTWISE_NAMES and outs[0].axes:
             return outs
         for view, var in zip(outs, eqn.outvars, strict=True):

@@ -177,5 +177,5 @@ def _new_segment(
     axes = [(*front, *copy(tail)) if k == axis else copy(a) for k, a in enumerate(x.axes)]
     hidden = {key: copy(a) for key, a in x.hidden.items()}
     walk.links.append(Link(2, tuple(variables)))
-    index = None if x.index is None else x.index._replace(token=walk.fresh())
+    index = None if x.index is None else x.index._replace(token=walk.fresh(), whole=False)
     return View(axes, hidden, index)

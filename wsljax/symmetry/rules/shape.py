@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..inference.ports import Port, concatenation, product
 from ..inference.values import Entry, Factor, Items, Link, Struct, Variable, View, align, size_of
 from ..inference.walk import KNOWS_COORDINATES, RULES, Walk, register_rule
-from .segments import take_range
+from .segments import take, take_range
 
 KNOWS_COORDINATES |= {
     "broadcast_in_dim",
@@ -136,6 +138,10 @@ def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
             struct.roots.append(f)
             fs.append(f)
         made[place] = tuple(fs)
+    if sum(blank) > 1 or (any(blank) and len(views) > 2):  # constants that differ stay apart
+        values = {_value(v): k for k, v in enumerate(views)}
+        marks = [values[_value(v)] if b else len(views) for v, b in zip(views, blank, strict=True)]
+        walk.colours.append((whole, np.repeat(marks, sizes)))
     offset = 0
     pinned: list = []
     for v, n, b in zip(solid, sizes, blank, strict=True):
@@ -163,6 +169,15 @@ def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
 RULES["joined"] = lambda walk, axis, *views: join(
     walk, views, axis, "joined with axes that do not fit"
 )
+
+
+def _value(view: View):
+    """What tells constant values apart."""
+    if view.const is not None:
+        flat = np.ravel(view.const)
+        if flat.size and (flat == flat[0]).all():
+            return flat[0].item()
+    return ("key", view.key) if view.key is not None else id(view)
 
 
 def _port(item):
@@ -217,17 +232,15 @@ def _pad(walk: Walk, eqn, x: View, value: View) -> View:
     for axis, (low, high, inside) in enumerate(eqn.params["padding_config"]):
         n = x.shape()[axis]
         if inside and n > 1:
-            walk.pin(x, axis, reason)
-            words = [f"i{k}" for k in range(len(x.axes))]
-            size = n + (n - 1) * inside + max(low, 0) + max(high, 0)
-            x = walk.einsum(
-                [x],
-                [words],
-                [w if k != axis else "new" for k, w in enumerate(words)],
-                {"new": size},
-                reason,
-            )
-            low, high = min(low, 0), min(high, 0)
+            gaps = [((m,) if m > 1 else ()) for m in x.shape()]
+            size = (n - 1) * inside
+            gaps[axis] = (size,) if size > 1 else ()
+            order = np.empty(n + size, np.int64)
+            places = np.arange(n + size)
+            taken = places % (inside + 1) == 0
+            order[taken], order[~taken] = np.arange(n), n + np.arange(size)
+            wide = join(walk, [x, View(gaps)], axis, reason)
+            x = take(walk, wide, axis, order, reason)
         if low < 0 or high < 0:
             m = x.shape()[axis]
             x = take_range(walk, x, axis, max(-low, 0), m - max(-high, 0), reason)
@@ -248,9 +261,9 @@ def _pad_axis(walk: Walk, x: View, axis: int, low: int, high: int, reason) -> Vi
             {"new": size},
             reason,
         )
-    shape = x.shape()
+    shape, key = x.shape(), walk.fresh()
     blank = [
-        View([((n,) if n > 1 else ()) if k != axis else (m,) for k, n in enumerate(shape)])
+        View([((n,) if n > 1 else ()) if k != axis else (m,) for k, n in enumerate(shape)], key=key)
         for m in (low, high)
     ]
     return join(
