@@ -1,6 +1,8 @@
-"""Ports: co-refinement of products and sums keeps every coordinate where it is."""
+"""Ports: co-refinement of products, sums and orders keeps every coordinate where it is."""
 
 import itertools
+
+import numpy as np
 
 import hypothesis.strategies as st
 from hypothesis import given
@@ -25,8 +27,13 @@ def divisors(n):
 @st.composite
 def refined(draw, size):
     port = Port(size)
+    if draw(st.booleans()):
+        port = reordered(port, np.array(draw(st.permutations(range(size)))))
     for _ in range(draw(st.integers(0, 3))):
-        if draw(st.booleans()) and divisors(size):
+        if draw(st.booleans()):
+            labels = draw(st.lists(st.integers(0, 2), min_size=size, max_size=size))
+            partition(port, np.unique(labels, return_inverse=True)[1].reshape(-1))
+        elif draw(st.booleans()) and divisors(size):
             target = factors(port)[draw(st.integers(0, len(factors(port)) - 1))]
             if divisors(target.size):
                 split(target, draw(st.sampled_from(divisors(target.size))))
@@ -46,11 +53,25 @@ def covered(port):
     return total
 
 
+def addresses(port):
+    """For each coordinate of a port: its leaves, and where in them it is."""
+    out = {}
+    for branch, at in zip(branches(port, {}), coordinates(port), strict=True):
+        leaves = tuple(id(leaf) for leaf in branch.leaves if leaf.size > 1)
+        for place, k in enumerate(at.tolist()):
+            assert k not in out
+            out[k] = (leaves, place)
+    assert sorted(out) == list(range(port.size))
+    return [out[k] for k in range(port.size)]
+
+
 @given(st.sampled_from([6, 8, 12, 24]).flatmap(lambda n: st.tuples(refined(n), refined(n))))
 def test_unifying_gives_one_tree_that_covers_the_axis(pair):
     a, b = pair
     if unify(a, b):
-        assert find(a) is find(b)
+        ours, theirs = addresses(a), addresses(b)
+        for x, y in zip(ours, theirs, strict=True):
+            assert x == y or not x[0] or not y[0]
     for port in pair:
         assert covered(port) == port.size
         starts = [x.start for x in branches(port, {})]
@@ -64,8 +85,20 @@ def test_a_segment_has_the_coordinates_asked_for(port, start, length):
     if part is not None:
         assert part.size == stop - start
         assert covered(part) == part.size
-        whole = {b.start for b in branches(port, {})}
-        assert {b.start + start for b in branches(part, {})} <= whole
+        ours, theirs = addresses(part), addresses(port)[start:stop]
+        assert [x for x in ours if x[0]] == [x for x in theirs if x[0]]
+
+
+@given(refined(12), st.lists(st.integers(0, 3), min_size=12, max_size=12))
+def test_a_partition_has_the_coordinates_of_each_label(port, labels):
+    labels = np.unique(labels, return_inverse=True)[1].reshape(-1)
+    parts = partition(port, labels)
+    if parts is not None:
+        whole = addresses(port)
+        for k, part in enumerate(parts):
+            ours = addresses(part)
+            theirs = [whole[i] for i in np.flatnonzero(labels == k)]
+            assert [x for x in ours if x[0]] == [x for x in theirs if x[0]]
 
 
 def test_what_does_not_fit_is_refused():

@@ -55,16 +55,12 @@ def split(port: Port, lead: int) -> tuple[Port, Port] | None:
     else:
         if lead > MAX_CHUNKS:
             return None
-        for k in range(1, lead):
-            if cut(root, k * rest_size) is None:
+        chunks = []
+        for k in range(lead):
+            chunk = segment(root, k * rest_size, (k + 1) * rest_size)
+            if chunk is None:
                 return None
-        chunks, current, room = [], [], rest_size
-        for p in segments(root):
-            current.append(p)
-            room -= p.size
-            if room == 0:
-                chunks.append(concatenation(current))
-                current, room = [], rest_size
+            chunks.append(chunk)
         rest = chunks[0]
         for c in chunks[1:]:
             if not unify(rest, c):
