@@ -90,7 +90,15 @@ def sub_jaxprs(eqn: Any) -> tuple[tuple[str, Any], ...]:
             for key, item in value.items():
                 yield from walk(f"{name}[{key!r}]", item)
 
-    return tuple(found for name, value in eqn.params.items() for found in walk(name, value))
+    return tuple(
+        found
+        for name, value in eqn.params.items()
+        if type(value) not in _PLAIN
+        for found in walk(name, value)
+    )
+
+
+_PLAIN = frozenset({int, float, bool, str, type(None)})
 
 
 class ScanSplit(NamedTuple):

@@ -31,7 +31,7 @@ from .inference.annotate import Annotator, Shown, reasons, rejoin
 from .inference.cells import Cells
 from .inference.distinct import with_ranks
 from .inference.values import View
-from .inference.walk import Walk
+from .inference.walk import RULES, Walk
 from .spec import KINDS, Leaf, Pinned, Spec, Units
 
 MAX_UNROLL = 128
@@ -113,7 +113,7 @@ def infer(
             [np.shape(x) for _, x in ends],
             free,
             free_outputs,
-            with_ranks(jaxpr),
+            with_ranks(jaxpr, RULES.keys() - {"scan", "while", "cond"}),
         )
         return _analyse(trace, paths, end_paths, out_tree, treedef)
 

@@ -385,6 +385,11 @@ class Annotator:
         """The axis trees of one array."""
         if s.array is None:
             return tuple(Fixed(n) for n in s.shape)
+        if not s.array.cut and all(find(f.port).kind == LEAF for f in s.array.factors):
+            return tuple(
+                _tidy(self._axis(s, {}, {}, items, n))
+                for items, n in zip(s.axes, s.shape, strict=True)
+            )
         trees = self._trees(s, self.needs[id(s)], {})
         return tuple(self._in_order(s, axis, tree) for axis, tree in enumerate(trees))
 

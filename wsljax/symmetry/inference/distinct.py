@@ -8,7 +8,7 @@ pinned where it is ranked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,17 +28,20 @@ ONE_TO_ONE = set(
 )
 
 
-def with_ranks(jaxpr: Any, seen: set[int] | None = None) -> bool:
-    """Whether anything is ranked in a trace."""
+def with_ranks(jaxpr: Any, plain: Collection[str], seen: set[int] | None = None) -> bool:
+    """Whether anything is ranked in a trace; ``plain`` primitives carry no trace of their own."""
     seen = set() if seen is None else seen
     if id(jaxpr) in seen:
         return False
     seen.add(id(jaxpr))
     for eqn in jaxpr.eqns:
-        if eqn.primitive.name in RANKING:
+        name = eqn.primitive.name
+        if name in RANKING:
             return True
+        if name in plain:
+            continue
         for _, inner in sub_jaxprs(eqn):
-            if with_ranks(open_jaxpr(inner)[0], seen):
+            if with_ranks(open_jaxpr(inner)[0], plain, seen):
                 return True
     return False
 

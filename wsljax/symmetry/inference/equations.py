@@ -228,9 +228,45 @@ class Equations:
             for v in full[1:]
         ):
             return first.but(first.axes)
+        if len(full) == 2 and not loose:
+            quick = self._pair(first, full[1])
+            if quick is not None:
+                return quick
         full = _stretched(full, rank)
         words = [[f"i{k}" for k in range(rank)]] * len(full)
         return self._pointwise(full + loose, [*words, *([[]] * len(loose))], words[0], reason)
+
+    def _pair(self, x: View, y: View) -> View | None:
+        """The common case of two operands of one factor an axis, of which one has them all."""
+        if x.hidden or y.hidden or x.gathered or y.gathered:
+            return None
+        slots: list[tuple[Item | None, Item | None]] = []
+        x_whole = y_whole = True
+        for a, b in zip(x.axes, y.axes, strict=True):
+            if len(a) > 1 or len(b) > 1:
+                return None
+            i, j = a[0] if a else None, b[0] if b else None
+            one, two = type(i) is Factor, type(j) is Factor
+            if one or two:
+                if one and two:
+                    if i.port is not j.port and not unify(i.port, j.port):  # type: ignore[union-attr]
+                        return None
+                elif one:
+                    y_whole = False
+                else:
+                    x_whole = False
+                slots.append((i if one else None, j if two else None))
+        if not x_whole and not y_whole:
+            return None
+        whole, other = (x, y) if x_whole else (y, x)
+        if any(s[x_whole] is not None for s in slots):
+            variables = []
+            for i, j in slots:
+                first = () if i is None else (Entry(0, (i,)),)  # type: ignore[arg-type]
+                both = first if j is None else (*first, Entry(1, (j,)))  # type: ignore[arg-type]
+                variables.append(Variable((i or j).port.size, both))  # type: ignore[union-attr]
+            self.links.append(Link(2, tuple(variables)))
+        return View([a or b for a, b in zip(whole.axes, other.axes, strict=True)])
 
     def _pointwise(
         self, views: list[View], words: list[list[str]], out: list[str], reason: Any

@@ -68,7 +68,7 @@ class Walk(Equations):
         self.loops: list = []
         self.chosen: list = []
         self.unknown: list[str] = []
-        self.ranks = False
+        self.ranks = self.picking = False
         self._keys: dict[Hashable, int] = {}
 
     def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[View]) -> list[View]:
@@ -104,7 +104,7 @@ class Walk(Equations):
         folded = fold(eqn, views) if not views or views[0].const is not None else None
         if folded is not None and (name not in LAYOUT or len(views[0].factors()) < 2):
             return [view_of_constant(self, folded)]
-        if name in PICKING or any(type(v) is Picked for v in views):
+        if name in PICKING or self.picking and any(type(v) is Picked for v in views):
             chosen = self._picked(eqn, name, views)
             if chosen is not None:
                 return [chosen]
@@ -121,7 +121,8 @@ class Walk(Equations):
                     self.callers.pop()
                     return outs
             rule = _unknown
-        views = [self.laid_out(v) for v in views]
+        if self.picking:
+            views = [self.laid_out(v) for v in views]
         for view in views:
             if view.index is None and not view.columns:
                 continue
@@ -158,6 +159,7 @@ class Walk(Equations):
 
     def _picked(self, eqn: Any, name: str, views: list[View]) -> View | None:
         """A value that is other coordinates of another one; None if it is more than that."""
+        self.picking = True
         if name == "slice":
             return sliced(eqn, views[0])
         if name == "rev":
