@@ -1,6 +1,8 @@
 """What leaves a network's function unchanged: ``Spec``, its group, and its inference from a trace."""
 
 from .check import check as check
+from .completeness import Completeness as Completeness
+from .completeness import completeness as completeness
 from .generators import Carry as Carry
 from .generators import Generator as Generator
 from .generators import Linear as Linear

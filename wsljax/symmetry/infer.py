@@ -19,6 +19,7 @@ import gc
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -27,6 +28,7 @@ import numpy as np
 from .._compat import is_tracer, key_path_str, open_jaxpr
 from . import rules  # noqa: F401
 from .axes import Unit, atoms
+from .generators.find import find
 from .inference.annotate import Annotator, Shown, reasons, rejoin
 from .inference.cells import Cells
 from .inference.distinct import with_ranks
@@ -115,7 +117,30 @@ def infer(
             free_outputs,
             with_ranks(jaxpr, RULES.keys() - {"scan", "while", "cond"}),
         )
-        return _analyse(trace, paths, end_paths, out_tree, treedef)
+        spec = _analyse(trace, paths, end_paths, out_tree, treedef)
+    return _with_generators(fn, params, spec, inputs, kinds)
+
+
+def _with_generators(
+    fn: Callable, params: Any, spec: Spec, inputs: tuple, kinds: tuple[str, ...] | None
+) -> Spec:
+    """The spec with its generators, where there are values to look for them with."""
+    wanted = [k for k in KINDS if k != "permutation" and (kinds is None or k in kinds)]
+    if not wanted:
+        return spec
+    values = jax.tree_util.tree_leaves((params, inputs))
+    why = None
+    if any(isinstance(x, jax.ShapeDtypeStruct) or is_tracer(x) for x in values):
+        why = "they need values, and only shapes were given"
+    elif spec.inputs is not None or spec.outputs is not None:
+        why = "they are not looked for where inputs or outputs are free"
+    if why:
+        found, skipped = (), (f"generators {', '.join(wanted)}: {why}",)
+    else:
+        found, skipped = find(fn, params, spec, inputs, wanted)
+    spec = replace(spec, generators=found, skipped=skipped)
+    spec.validate()
+    return spec
 
 
 @contextmanager

@@ -1,0 +1,230 @@
+"""The search for what mixes the coordinates of units: ``Scale``, ``Linear``, ``Orthogonal``, ``Uniform``.
+
+A candidate acts by a matrix unit at each place where the units stand. One derivative for each place is a
+column; the null space of the columns *is* the set of exponents, whatever the function is made of.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+
+from .kinds import Linear, Orthogonal, Scale, Term, Uniform
+from .nullspace import null_vectors, rank, reduced
+from .occurrences import Occurrence, coordinates, copies, matrix_unit, occurrences, sums
+from .probe import Probe
+
+MOST_DRAWS = 64
+LEAST_DRAWS = 3
+
+
+class Search:
+    """What the searches share: the probe, its tolerance, and the blocks that do not matter at all."""
+
+    def __init__(self, probe: Probe):
+        self.probe, self.spec = probe, probe.spec
+        self.tolerance = 1e-9 if probe.exact else 3e-4
+        self.blocks = {b.name: b for b in self.spec.layout}
+        self.weight = self._sensitivities()
+        largest = max(self.weight.values(), default=0.0)
+        self.free = {n for n, w in self.weight.items() if w <= 1e-2 * self.tolerance * largest}
+
+    def _sensitivities(self) -> dict[str, float]:
+        """How far the outputs move when one block moves at random."""
+        out = dict.fromkeys(self.blocks, 0.0)
+        for k in range(2):
+            leaves, inputs, _ = self.probe.draw(k)
+            random = np.random.default_rng([k, 5])
+            found = self.probe.push(
+                [{n: random.standard_normal(b.shape)} for n, b in self.blocks.items()],
+                leaves,
+                inputs,
+            )
+            for n, row in zip(self.blocks, found, strict=True):
+                out[n] = max(out[n], float(np.linalg.norm(row)))
+        return out
+
+    def columns(self, make, n: int) -> np.ndarray:
+        """``(rows, n)``: derivatives in the ``n`` directions ``make(draw, leaves)``, for enough draws."""
+        outputs = len(self.probe.draw(0)[2])
+        draws = int(np.clip(ceil(2 * n / outputs) + 1, LEAST_DRAWS, MOST_DRAWS))
+        parts = []
+        for k in range(draws):
+            leaves, inputs, y = self.probe.draw(k)
+            part = self.probe.push(make(k, leaves), leaves, inputs).T
+            parts.append(part / (np.std(y) or np.max(np.abs(y)) or 1.0))
+        return np.concatenate(parts)
+
+    def null(self, columns: np.ndarray) -> np.ndarray:
+        """Null vectors of the columns that are not zero; zero elsewhere."""
+        norms = np.linalg.norm(columns, axis=0)
+        alive = norms > 1e-2 * self.tolerance * np.max(norms, initial=0)
+        out = np.zeros((0, columns.shape[1]))
+        if not alive.any() or alive.sum() >= len(columns):
+            return out
+        found = null_vectors(columns[:, alive], self.tolerance)
+        out = np.zeros((len(found), columns.shape[1]))
+        out[:, alive] = found
+        return out
+
+    def named(self, kind: str, name: str, found: list) -> str:
+        taken = {g.name for g in found}
+        base, n, out = f"{kind}:{name}", 2, f"{kind}:{name}"
+        while out in taken:
+            out, n = f"{base}:{n}", n + 1
+        return out
+
+    def sizes(self, over) -> tuple[int, ...]:
+        return tuple(self.spec.size_of(o) for o in over)
+
+
+def scales(search: Search, units) -> list[Scale]:
+    """Positive scalings of single coordinates of ``units``."""
+    places = occurrences(search.spec, units.name, search.free)
+    if not places:
+        return []
+
+    def make(k, leaves):
+        copy, (i,) = copies(search.probe, units.over, k), coordinates(units.size, k, 1)
+        return [
+            {o.block: matrix_unit(search.probe, leaves, o, copy, i, i)} for o in places
+        ]
+
+    found: list[Scale] = []
+    for v in search.null(search.columns(make, len(places))):
+        terms = tuple(o.term(e) for o, e in zip(places, v, strict=True) if e)
+        found.append(
+            Scale(
+                search.named("scale", units.name, found), units.name, terms, units.size,
+                units.over, search.sizes(units.over),
+            )
+        )  # fmt: skip
+    return found
+
+
+def linear(search: Search, units, scalings: list[Scale]) -> list[Linear]:
+    """All invertible matrices, where a scaling with exponents of one is part of them."""
+    found: list[Linear] = []
+    if units.size < 2:
+        return found
+    candidates = [s for s in scalings if all(abs(t.exponent) == 1 for t in s.terms)]
+    for scaling in candidates:
+        places = [Occurrence(t.block, t.axis, t.parents) for t in scaling.terms]
+        duals = [t.exponent < 0 for t in scaling.terms]
+
+        def make(k, leaves, places=places, duals=duals):
+            copy, (i, j) = copies(search.probe, units.over, k), coordinates(units.size, k, 2)
+            parts = [
+                (o, matrix_unit(search.probe, leaves, o, copy, i, j, dual))
+                for o, dual in zip(places, duals, strict=True)
+            ]
+            return [{o.block: x} for o, x in parts] + [sums(parts, [1.0] * len(parts))]
+
+        columns = search.columns(make, len(places) + 1)
+        sizes = np.linalg.norm(columns, axis=0)
+        if sizes[-1] <= search.tolerance * np.max(sizes[:-1]):
+            terms = tuple(o.term(-1 if d else 1) for o, d in zip(places, duals, strict=True))
+            found.append(
+                Linear(
+                    search.named("linear", units.name, found), units.name, terms, units.size,
+                    units.over, search.sizes(units.over),
+                )
+            )  # fmt: skip
+    return found
+
+
+def gains(search: Search, units, scalings: list[Scale]) -> dict[tuple[str, int], str]:
+    """Gains that stand in front of readers of ``units``: ``{place of a reader: block of the gain}``.
+
+    They show as a scaling of one block, with no other axes than the units, against the readers.
+    """
+    out: dict[tuple[str, int], str] = {}
+    axes = (*units.over, units.name)
+    for s in scalings:
+        for sign in (1, -1):
+            up = [t for t in s.terms if t.exponent == sign]
+            down = [t for t in s.terms if t.exponent == -sign]
+            if len(up) == 1 and down and len(up) + len(down) == len(s.terms):
+                (gain,) = up
+                if search.blocks[gain.block].axes == axes and not out.keys() & {
+                    (t.block, t.axis) for t in down
+                }:
+                    out |= {(t.block, t.axis): gain.block for t in down}
+                    break
+    return out
+
+
+def orthogonal(search: Search, units, scalings: list[Scale]) -> list[Orthogonal]:
+    """All orthogonal matrices; gains in front of readers are folded into them for the action."""
+    found: list[Orthogonal] = []
+    if units.size < 2:
+        return found
+    folds = gains(search, units, scalings)
+    plain = occurrences(search.spec, units.name, search.free)
+    variants = [plain]
+    if folds:
+        folded = [
+            Occurrence(o.block, o.axis, o.parents, (folds[o.block, o.axis],))
+            if (o.block, o.axis) in folds
+            else o
+            for o in plain
+            if o.block not in folds.values()
+        ]
+        variants = [folded, plain]
+    for places in variants:
+
+        def make(k, leaves, places=places):
+            copy, (i, j) = copies(search.probe, units.over, k), coordinates(units.size, k, 2)
+            return [
+                {
+                    o.block: matrix_unit(search.probe, leaves, o, copy, i, j)
+                    - matrix_unit(search.probe, leaves, o, copy, j, i)
+                }
+                for o in places
+            ]
+
+        for v in search.null(search.columns(make, len(places))) if places else ():
+            if set(v) <= {0.0, 1.0}:
+                terms = tuple(o.term(1) for o, e in zip(places, v, strict=True) if e)
+                found.append(
+                    Orthogonal(
+                        search.named("orthogonal", units.name, found), units.name, terms,
+                        units.size, units.over, search.sizes(units.over),
+                    )
+                )  # fmt: skip
+        if found:
+            break
+    return found
+
+
+def uniform(search: Search, others: list) -> list[Uniform]:
+    """Scalings of whole blocks that the other generators do not contain."""
+    names = [n for n in search.blocks if n not in search.free]
+    if len(names) < 1:
+        return []
+
+    def make(k, leaves):
+        return [{n: search.probe.block(leaves, n)} for n in names]
+
+    known = []
+    for g in others:
+        if g.kind in ("scale", "linear"):
+            v = np.zeros(len(names))
+            for t in g.terms:
+                v[names.index(t.block)] += t.exponent
+            known.append(v)
+    span = reduced(np.array(known).reshape(-1, len(names)))
+    found: list[Uniform] = []
+    vectors = search.null(search.columns(make, len(names)))
+    for v in sorted(vectors, key=lambda v: int(np.sum(v != 0))):
+        wider = np.concatenate([span, v[None]])
+        if rank(wider) > len(span):
+            span = wider
+            terms = tuple(
+                Term(n, None, float(e)) for n, e in zip(names, v, strict=True) if e
+            )
+            found.append(Uniform(search.named("uniform", "all", found), None, terms, 1))
+    return found
+
+
