@@ -81,14 +81,14 @@ def completeness(
 
 
 def _rank(sizes: np.ndarray) -> int:
-    """Numerical rank: cut at the widest gap among what may be rounding, if there is one."""
+    """Numerical rank: cut at the first wide gap among what may be rounding, if there is one."""
     sizes = sizes[sizes > 0]
     if not len(sizes):
         return 0
     ratios = sizes[1:] / sizes[:-1]
     below = np.flatnonzero((sizes[1:] < SMALL * sizes[0]) & (ratios < GAP))
     if len(below):
-        return int(below[np.argmin(ratios[below])]) + 1
+        return int(below[0]) + 1
     return int(np.sum(sizes > SMALL * 1e-4 * sizes[0]))
 
 

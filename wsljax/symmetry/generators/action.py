@@ -109,6 +109,10 @@ def act_on_blocks(
             _carry(gen, t, out)
             work = jnp.promote_types(t.dtype, x.dtype)
             out[gen.target] = (x.astype(work) + expand(gen, t.astype(work), x)).astype(x.dtype)
+            for term in gen.terms:
+                x = out[term.block]
+                factor = jnp.asarray(term.exponent, work)
+                out[term.block] = (x.astype(work) + factor * t.astype(work)).astype(x.dtype)
     for gen in generators:
         if isinstance(gen, Shift) or gen.name not in g:
             continue

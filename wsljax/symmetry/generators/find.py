@@ -36,9 +36,11 @@ def find(
 
 def _candidates(search: Search, wanted: Sequence[str]) -> list[Generator]:
     flips: list[Generator] = []
+    together: list[Generator] = []
     all_kinds: list[Generator] = []
     for units in search.spec.units:
-        scaled = scales(search, units)
+        scaled, joint = scales(search, units)
+        together += joint
         full = linear(search, units, scaled)
         round_ = [] if full else orthogonal(search, units, scaled)
         inside = {_support(g) for g in full}
@@ -54,7 +56,7 @@ def _candidates(search: Search, wanted: Sequence[str]) -> list[Generator]:
     if "uniform" in wanted:
         found += uniform(search, all_kinds)
     if "shift" in wanted:
-        found += free_shifts(search)
+        found += [*free_shifts(search), *together]
         for units in search.spec.units:
             found += carried_shifts(search, units)
     return found

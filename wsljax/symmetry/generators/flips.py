@@ -12,12 +12,13 @@ import numpy as np
 
 from .kinds import Carry, Scale, Sign
 from .mixing import Search
-from .occurrences import Occurrence, carry_equation, coordinates, copies, occurrences
+from .occurrences import Occurrence, carry_equation, coordinates, copies, matrix_unit, occurrences
 
 MOST_PLACES = 6
 """All subsets of so many places are tried; of more, those that scalings and whole sets suggest."""
 MOST_CARRIES = 4
 DRAWS = 3
+NEAR_ZERO = 1e-3
 
 
 def _flipped(search: Search, leaves, places, copy, i, carries=()) -> list[np.ndarray]:
@@ -60,6 +61,8 @@ def signs(search: Search, units, scalings: list[Scale]) -> list[Sign]:
     if not places:
         return []
     subsets = _candidates(places, scalings)
+    if len(places) > MOST_PLACES:
+        subsets = list(dict.fromkeys([*subsets, *_near_zero(search, units, places)]))
     kept = [p for p, _ in _survivors(search, units, [(s, ()) for s in subsets])]
     found: list[Sign] = []
     span: list[int] = []
@@ -89,6 +92,30 @@ def _candidates(places: list[Occurrence], scalings: list[Scale]) -> list[tuple[O
             gains |= set(odd[:1])
     out.append(tuple(o for o in places if o not in gains))
     return [c for c in dict.fromkeys(out) if c]
+
+
+def _near_zero(search: Search, units, places) -> list[tuple[Occurrence, ...]]:
+    """Sets that a unit close to zero suggests: there an odd activation is linear, so that what is only a
+    sign elsewhere shows as a scaling, and the odd exponents are those that flip."""
+
+    def make(k, leaves):
+        copy, (i,) = copies(search.probe, units.over, k), coordinates(units.size, k, 1)
+        return [{o.block: matrix_unit(search.probe, leaves, o, copy, i, i)} for o in places]
+
+    def shrink(k, leaves):
+        copy, (i,) = copies(search.probe, units.over, k), coordinates(units.size, k, 1)
+        out = [x.copy() for x in leaves]
+        for o in places:
+            leaf, index = search.probe.places[o.block]
+            out[leaf].reshape(-1)[index[o.at(index.ndim, copy, i)]] *= NEAR_ZERO
+        return out
+
+    found = search.null(make, len(places), shrink, NEAR_ZERO**1.5)
+    found = [v / np.max(np.abs(v)) for v in found]
+    rows = [np.rint(v) for v in found if np.max(np.abs(v - np.rint(v))) < 0.1]
+    rows += [a + b for a, b in combinations(rows, 2)]
+    sets = [tuple(o for o, e in zip(places, v, strict=True) if e % 2) for v in rows]
+    return [s for s in sets if s]
 
 
 def _sign(search: Search, units, subset, carries, found) -> Sign:

@@ -284,7 +284,8 @@ class Shift(Generator):
     """A block plus an amount that does not matter, or that ``carries`` take out of another bias.
 
     Its element has the axes of the block ``target`` (``over``, of the sizes ``sizes``), those in
-    ``constant`` left out: along these the amount is the same.
+    ``constant`` left out: along these the amount is the same. ``terms`` are blocks of the same axes that
+    are moved along, by ``exponent`` times the amount.
     """
 
     target: str = ""

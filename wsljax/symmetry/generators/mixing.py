@@ -6,17 +6,17 @@ column; the null space of the columns *is* the set of exponents, whatever the fu
 
 from __future__ import annotations
 
-from math import ceil
+from dataclasses import replace
 
 import numpy as np
 
-from .kinds import Linear, Orthogonal, Scale, Term, Uniform
+from .kinds import Linear, Orthogonal, Scale, Shift, Term, Uniform
 from .nullspace import null_vectors, rank, reduced
 from .occurrences import Occurrence, coordinates, copies, matrix_unit, occurrences, sums
 from .probe import Probe
 
 MOST_DRAWS = 64
-LEAST_DRAWS = 3
+LEAST_DRAWS, MORE_DRAWS = 3, 2
 
 
 class Search:
@@ -45,28 +45,53 @@ class Search:
                 out[n] = max(out[n], float(np.linalg.norm(row)))
         return out
 
-    def columns(self, make, n: int) -> np.ndarray:
-        """``(rows, n)``: derivatives in the ``n`` directions ``make(draw, leaves)``, for enough draws."""
-        outputs = len(self.probe.draw(0)[2])
-        draws = int(np.clip(ceil(2 * n / outputs) + 1, LEAST_DRAWS, MOST_DRAWS))
-        parts = []
-        for k in range(draws):
-            leaves, inputs, y = self.probe.draw(k)
-            part = self.probe.push(make(k, leaves), leaves, inputs).T
-            parts.append(part / (np.std(y) or np.max(np.abs(y)) or 1.0))
-        return np.concatenate(parts)
+    def columns(self, make, k: int, at=None) -> np.ndarray:
+        """Derivatives in the directions ``make(draw, leaves)``, one a column, at the ``k``-th draw.
 
-    def null(self, columns: np.ndarray) -> np.ndarray:
-        """Null vectors of the columns that are not zero; zero elsewhere."""
+        ``at(draw, leaves)`` are the leaves where they are taken, if not those of the draw.
+        """
+        leaves, inputs, y = self.probe.draw(k)
+        leaves = leaves if at is None else at(k, leaves)
+        part = self.probe.push(make(k, leaves), leaves, inputs).T
+        return part / (np.std(y) or np.max(np.abs(y)) or 1.0)
+
+    def some_columns(self, make) -> np.ndarray:
+        """Columns at the first draws."""
+        return np.concatenate([self.columns(make, k) for k in range(LEAST_DRAWS)])
+
+    def null(self, make, n: int, at=None, tolerance: float | None = None) -> np.ndarray:
+        """What is null in ``n`` directions at every draw: a sparse basis, one vector a row.
+
+        Draws are added as long as they still make the null space smaller. One that sees little of a unit
+        adds few rows: the number of outputs says nothing.
+        """
+        rows: list[np.ndarray] = []
+        found, before = np.zeros((0, n)), -1
+        for k in range(MOST_DRAWS):
+            rows.append(self.columns(make, k, at))
+            if k + 1 < LEAST_DRAWS or (k + 1 - LEAST_DRAWS) % MORE_DRAWS:
+                continue
+            found = self._null(np.concatenate(rows), tolerance or self.tolerance)
+            if len(found) in (0, before):
+                return found
+            before = len(found)
+        return np.zeros((0, n))
+
+    def _null(self, columns: np.ndarray, tolerance: float) -> np.ndarray:
+        """A column that is zero is a null vector by itself."""
         norms = np.linalg.norm(columns, axis=0)
-        alive = norms > 1e-2 * self.tolerance * np.max(norms, initial=0)
-        out = np.zeros((0, columns.shape[1]))
-        if not alive.any() or alive.sum() >= len(columns):
-            return out
-        found = null_vectors(columns[:, alive], self.tolerance)
+        alive = norms > 1e-2 * tolerance * np.max(norms, initial=0)
+        alone = np.eye(len(norms))[~alive]
+        if not alive.any():
+            return alone
+        rows = columns[:, alive]
+        missing = alive.sum() - len(rows)
+        if missing > 0:
+            rows = np.concatenate([rows, np.zeros((missing, rows.shape[1]))])
+        found = null_vectors(rows, tolerance)
         out = np.zeros((len(found), columns.shape[1]))
         out[:, alive] = found
-        return out
+        return np.concatenate([alone, out])
 
     def named(self, kind: str, name: str, found: list) -> str:
         taken = {g.name for g in found}
@@ -79,28 +104,65 @@ class Search:
         return tuple(self.spec.size_of(o) for o in over)
 
 
-def scales(search: Search, units) -> list[Scale]:
-    """Positive scalings of single coordinates of ``units``."""
+def scales(search: Search, units) -> tuple[list[Scale], list[Shift]]:
+    """Positive scalings of single coordinates of ``units``, and shifts of several of their biases at once.
+
+    Blocks with no other axes than the units may also move by a constant: with a scaling, that is one
+    about an offset (the variance of BatchNorm, used as ``v + eps``); alone, it is a shift.
+    """
     places = occurrences(search.spec, units.name, search.free)
+    axes = (*units.over, units.name)
+    flat = [n for n, o in enumerate(places) if search.blocks[o.block].axes == axes]
+    n = len(places)
     if not places:
-        return []
+        return [], []
 
     def make(k, leaves):
         copy, (i,) = copies(search.probe, units.over, k), coordinates(units.size, k, 1)
-        return [
-            {o.block: matrix_unit(search.probe, leaves, o, copy, i, i)} for o in places
-        ]
+        out = [{o.block: matrix_unit(search.probe, leaves, o, copy, i, i)} for o in places]
+        for m in flat:
+            one = np.zeros(search.blocks[places[m].block].shape)
+            one[(*copy, i)] = 1.0
+            out.append({places[m].block: one})
+        return out
 
+    sizes = search.sizes(units.over)
     found: list[Scale] = []
-    for v in search.null(search.columns(make, len(places))):
-        terms = tuple(o.term(e) for o, e in zip(places, v, strict=True) if e)
-        found.append(
-            Scale(
-                search.named("scale", units.name, found), units.name, terms, units.size,
-                units.over, search.sizes(units.over),
+    shifts: list[Shift] = []
+    # without the constants first: these vectors are the simplest
+    plain = search.null(lambda k, leaves: make(k, leaves)[:n], n)
+    vectors = [np.append(v, np.zeros(len(flat))) for v in plain]
+    span = reduced(np.array(vectors).reshape(-1, n + len(flat)))
+    for v in search.null(make, n + len(flat)) if flat else ():
+        wider = np.concatenate([span, v[None]])
+        if rank(wider) > len(span):
+            span = wider
+            vectors.append(v)
+    for v in vectors:
+        constants = dict(zip(flat, v[n:], strict=True))
+        if not v[:n].any():
+            first, *rest = [(m, c) for m, c in constants.items() if c]
+            terms = tuple(places[m].term(c / first[1]) for m, c in rest)
+            target = places[first[0]].block
+            shifts.append(
+                Shift(
+                    search.named("shift", target, shifts), units.name, terms, units.size,
+                    axes, (*sizes, units.size), (), target,
+                )
+            )  # fmt: skip
+        elif not any(c and not v[m] for m, c in constants.items()):
+            terms = tuple(
+                replace(o.term(e), offset=float(constants.get(m, 0.0) / e))
+                for m, (o, e) in enumerate(zip(places, v, strict=False))
+                if e
             )
-        )  # fmt: skip
-    return found
+            found.append(
+                Scale(
+                    search.named("scale", units.name, found), units.name, terms, units.size,
+                    units.over, sizes,
+                )
+            )  # fmt: skip
+    return found, [s for s in shifts if s.terms]
 
 
 def linear(search: Search, units, scalings: list[Scale]) -> list[Linear]:
@@ -108,7 +170,9 @@ def linear(search: Search, units, scalings: list[Scale]) -> list[Linear]:
     found: list[Linear] = []
     if units.size < 2:
         return found
-    candidates = [s for s in scalings if all(abs(t.exponent) == 1 for t in s.terms)]
+    candidates = [
+        s for s in scalings if all(abs(t.exponent) == 1 and not t.offset for t in s.terms)
+    ]
     for scaling in candidates:
         places = [Occurrence(t.block, t.axis, t.parents) for t in scaling.terms]
         duals = [t.exponent < 0 for t in scaling.terms]
@@ -121,7 +185,7 @@ def linear(search: Search, units, scalings: list[Scale]) -> list[Linear]:
             ]
             return [{o.block: x} for o, x in parts] + [sums(parts, [1.0] * len(parts))]
 
-        columns = search.columns(make, len(places) + 1)
+        columns = search.some_columns(make)
         sizes = np.linalg.norm(columns, axis=0)
         if sizes[-1] <= search.tolerance * np.max(sizes[:-1]):
             terms = tuple(o.term(-1 if d else 1) for o, d in zip(places, duals, strict=True))
@@ -184,7 +248,7 @@ def orthogonal(search: Search, units, scalings: list[Scale]) -> list[Orthogonal]
                 for o in places
             ]
 
-        for v in search.null(search.columns(make, len(places))) if places else ():
+        for v in search.null(make, len(places)) if places else ():
             if set(v) <= {0.0, 1.0}:
                 terms = tuple(o.term(1) for o, e in zip(places, v, strict=True) if e)
                 found.append(
@@ -216,7 +280,7 @@ def uniform(search: Search, others: list) -> list[Uniform]:
             known.append(v)
     span = reduced(np.array(known).reshape(-1, len(names)))
     found: list[Uniform] = []
-    vectors = search.null(search.columns(make, len(names)))
+    vectors = search.null(make, len(names))
     for v in sorted(vectors, key=lambda v: int(np.sum(v != 0))):
         wider = np.concatenate([span, v[None]])
         if rank(wider) > len(span):

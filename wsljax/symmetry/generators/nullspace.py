@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 LARGEST_DENOMINATOR = 12
+ZERO = 1e-8
 
 
 def null_vectors(columns: np.ndarray, tolerance: float) -> np.ndarray:
@@ -26,7 +27,7 @@ def null_vectors(columns: np.ndarray, tolerance: float) -> np.ndarray:
     return reduced(basis)
 
 
-def reduced(rows: np.ndarray, tolerance: float = 1e-6) -> np.ndarray:
+def reduced(rows: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
     """Reduced row echelon form, without the zero rows; entries near simple fractions are these."""
     a = np.array(rows, np.float64)
     done = 0
@@ -47,8 +48,10 @@ def reduced(rows: np.ndarray, tolerance: float = 1e-6) -> np.ndarray:
 
 
 def _simple(x: float) -> float:
-    near = Fraction(x).limit_denominator(LARGEST_DENOMINATOR)
-    return float(near) if abs(float(near) - x) < 1e-5 * max(1.0, abs(x)) else float(x)
+    if abs(x) < ZERO:
+        return 0.0
+    near = float(Fraction(x).limit_denominator(LARGEST_DENOMINATOR))
+    return near if abs(near - x) < 1e-5 * abs(x) else float(x)
 
 
 def rank(rows: np.ndarray, tolerance: float = 1e-8) -> int:

@@ -33,7 +33,7 @@ def free_shifts(search: Search) -> list[Shift]:
             out.append({name: np.broadcast_to(random.standard_normal(shape), whole)})
         return out
 
-    sizes = np.linalg.norm(search.columns(make, 1), axis=0)
+    sizes = np.linalg.norm(search.some_columns(make), axis=0)
     typical = max(search.weight.values())
     for (name, axis), size in zip(tried, sizes, strict=True):
         if size <= search.tolerance * typical:
@@ -71,7 +71,7 @@ def carried_shifts(search: Search, units) -> list[Shift]:
                 out.append({c.bias: np.einsum(c.equation, amount, weight)})
             return out
 
-        for v in search.null(search.columns(make, len(carries) + 1)):
+        for v in search.null(make, len(carries) + 1):
             if v[0] == 1:
                 used = tuple(
                     Carry(c.bias, c.weight, c.equation, float(f))

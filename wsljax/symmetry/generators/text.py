@@ -48,10 +48,12 @@ def row(gen: Generator) -> tuple[str, str, str, str]:
     }[gen.kind]
     if getattr(gen, "pairs", ()):
         group = f"C*^{len(gen.pairs)}"
-    places = [_place(t, gen.kind) for t in gen.terms]
     if isinstance(gen, Shift):
         along = ",".join(map(str, gen.constant))
-        places.append(gen.target + (f" constant along axis {along}" if along else ""))
+        places = [gen.target + (f" constant along axis {along}" if along else "")]
+        places += [f"{t.block} times {t.exponent:g}" for t in gen.terms]
+    else:
+        places = [_place(t, gen.kind) for t in gen.terms]
     places += [f"{c.bias} by way of {c.weight}" for c in gen.carries]
     return gen.name, group, copies, ", ".join(places)
 
