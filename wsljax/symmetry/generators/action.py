@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from .. import elements
 from ..axes import Fixed, Unit
 from ..layout import blocks_of, decompose, recompose
-from .kinds import Generator, Linear, Orthogonal, Shift, Sign, Term, Uniform
+from .kinds import Generator, Linear, Orthogonal, Shift, Sign, Term, Uniform, wider
 
 Element = Mapping[str, jax.Array]
 
@@ -40,7 +40,7 @@ def act_on_term(
 ) -> jax.Array:
     """One block moved by one term (without its offset): linear in ``x``."""
     dtype = x.dtype
-    work = jnp.promote_types(dtype, g.dtype) if jnp.issubdtype(g.dtype, jnp.inexact) else dtype
+    work = wider(dtype, g.dtype) if jnp.issubdtype(g.dtype, jnp.inexact) else dtype
     x, g = x.astype(work), g.astype(work)
     if isinstance(gen, Uniform):
         return (x * spread(_power(g, term.exponent), term.parents, x.ndim)).astype(dtype)
@@ -87,9 +87,9 @@ def expand(gen: Shift, t: jax.Array, like: jax.Array) -> jax.Array:
 def _carry(gen: Generator, amount: jax.Array, blocks: dict[str, jax.Array]) -> None:
     for c in gen.carries:
         bias, weight = blocks[c.bias], blocks[c.weight]
-        work = jnp.promote_types(bias.dtype, weight.dtype)
+        work = wider(bias.dtype, weight.dtype)
         if jnp.issubdtype(amount.dtype, jnp.inexact):
-            work = jnp.promote_types(work, amount.dtype)
+            work = wider(work, amount.dtype)
         moved = jnp.einsum(
             c.equation, amount.astype(work), weight.astype(work), precision="highest"
         )
@@ -107,7 +107,7 @@ def act_on_blocks(
         if isinstance(gen, Shift) and gen.name in g:
             t, x = g[gen.name], out[gen.target]
             _carry(gen, t, out)
-            work = jnp.promote_types(t.dtype, x.dtype)
+            work = wider(t.dtype, x.dtype)
             out[gen.target] = (x.astype(work) + expand(gen, t.astype(work), x)).astype(x.dtype)
             for term in gen.terms:
                 x = out[term.block]

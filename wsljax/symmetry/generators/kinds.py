@@ -320,6 +320,12 @@ KINDS: dict[str, type[Generator]] = {
 """The kinds by name, as in ``kinds=("scale", "sign")``; permutations are ``"permutation"``."""
 
 
+def wider(a, b):
+    """The dtype that holds both, however strict the caller is about promotion."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.promote_types(a, b)
+
+
 def _float():
     return jnp.zeros(()).dtype
 
@@ -330,5 +336,5 @@ def _expm(v: jax.Array) -> jax.Array:
 
 
 def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
-    dtype = jnp.promote_types(a.dtype, b.dtype)
+    dtype = wider(a.dtype, b.dtype)
     return jnp.matmul(a.astype(dtype), b.astype(dtype), precision="highest")

@@ -33,7 +33,7 @@ class Search:
     def _sensitivities(self) -> dict[str, float]:
         """How far the outputs move when one block moves at random."""
         out = dict.fromkeys(self.blocks, 0.0)
-        for k in range(2):
+        for k in range(LEAST_DRAWS + 1):
             leaves, inputs, _ = self.probe.draw(k)
             random = np.random.default_rng([k, 5])
             found = self.probe.push(

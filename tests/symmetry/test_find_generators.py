@@ -1,0 +1,275 @@
+"""What ``infer`` finds beyond permutations, against what is known of each network."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from wsljax import symmetry
+
+from . import generator_nets as nets
+
+EXACT, BROKEN = 1e-12, 1e-3
+NETS = {
+    "relu": functools.partial(nets.mlp, jax.nn.relu),
+    "leaky": functools.partial(nets.mlp, nets.leaky),
+    "relu squared": functools.partial(nets.mlp, lambda v: jax.nn.relu(v) ** 2),
+    "abs": functools.partial(nets.mlp, jnp.abs),
+    "tanh": functools.partial(nets.mlp, jnp.tanh),
+    "sine": functools.partial(nets.mlp, jnp.sin),
+    "cosine": functools.partial(nets.mlp, jnp.cos),
+    "sigmoid": functools.partial(nets.mlp, jax.nn.sigmoid),
+    "gelu": functools.partial(nets.mlp, jax.nn.gelu),
+    "linear": functools.partial(nets.mlp, lambda v: v),
+    "attention": functools.partial(nets.attention, False),
+    "attention with biases": functools.partial(nets.attention, True),
+    "rotary attention": functools.partial(nets.attention, True, True),
+    "transformer": nets.transformer,
+    "batch norm in training": functools.partial(nets.batch_norm, True),
+    "batch norm in inference": functools.partial(nets.batch_norm, False),
+    "layer norm": nets.layer_norm,
+    "radial": nets.radial,
+    "gated": nets.gated,
+    "classifier": nets.classifier,
+    "lstm": nets.lstm,
+    "convolution": nets.convolution,
+    "lora": nets.lora,
+}
+in_0 = {"w0.1": 1, "b0.0": 1}
+in_1 = {"w1.1": 1, "b1.0": 1}
+SCALES = [("scale", in_0 | {"w1.0": -1}), ("scale", in_1 | {"w2.0": -1})]
+ODD = [("sign", in_0 | {"w1.0": 1}), ("sign", in_1 | {"w2.0": 1})]
+EVEN = [("sign", in_0), ("sign", in_1)]
+HEADS = [("linear", {"q.2": 1, "k.2": -1}), ("linear", {"v.2": 1, "o.1": -1})]
+VALUES = ("linear", {"v.2": 1, "bv.1": 1, "o.1": -1})
+#: By hand: the kind, and the exponent at each place ``block.axis``.
+EXPECTED = {
+    "relu": SCALES,
+    "leaky": SCALES,
+    "relu squared": [("scale", in_0 | {"w1.0": -2}), ("scale", in_1 | {"w2.0": -2})],
+    "abs": SCALES + EVEN,
+    "tanh": ODD,
+    "sine": ODD,
+    "cosine": EVEN,
+    "sigmoid": ODD,
+    "gelu": [],
+    "linear": [
+        ("linear", in_0 | {"w1.0": -1}),
+        ("linear", in_1 | {"w2.0": -1}),
+        ("shift", {"b0": 1}),
+        ("shift", {"b1": 1}),
+    ],
+    "attention": HEADS,
+    "attention with biases": [
+        ("linear", {"q.2": 1, "bq.1": 1, "k.2": -1}),
+        VALUES,
+        ("shift", {"bk": 1}),
+        ("shift", {"bv": 1}),
+    ],
+    "transformer": [
+        *HEADS,
+        ("scale", {"g1.0": 1, "q.0": -1, "k.0": -1, "v.0": -1}),
+        ("scale", {"g2.0": 1, "w1.0": -1}),
+        ("scale", {"g3.0": 1, "head.0": -1}),
+        ("sign", {"g1.0": 1, "q.0": 1, "k.0": 1, "v.0": 1}),
+        ("sign", {"g2.0": 1, "w1.0": 1}),
+        ("sign", {"g3.0": 1, "head.0": 1}),
+        (
+            "orthogonal",
+            {n: 1 for n in "emb.1 q.0 k.0 v.0 o.2 w1.0 w2.1 head.0".split()},
+        ),
+        ("uniform", {"emb": 1, "v": 1, "w2": 1}),
+    ],
+    "batch norm in training": [
+        ("scale", {"w0.1": 1}),
+        ("scale", {"g.0": 1, "s.0": 1, "w1.0": -1}),
+        ("sign", {"w0.1": 1, "g.0": 1}),
+        ("shift", {"b0": 1}),
+    ],
+    "radial": [("orthogonal", {"w0.1": 1, "b0.0": 1, "w1.0": 1})],
+    "gated": [
+        ("scale", {"wv.1": 1, "bv.0": 1, "wo.0": -1}),
+        ("sign", {"wv.1": 1, "bv.0": 1, "wo.0": 1}),
+    ],
+    "classifier": [SCALES[0], ("shift", {"b1 0": 1}), ("shift", {"w1 1": 1})],
+    "convolution": [
+        ("scale", {"k0.3": 1, "b0.0": 1, "k1.2": -1, "k1.3": 1, "b1.0": 1, "w.0": -1}),
+    ],
+    "lora": [("linear", {"a.1": 1, "b.0": -1})],
+}
+#: Directions explained and all there are; where they differ, what is missing.
+COMPLETE = {
+    "leaky": (9, 9),
+    "tanh": (0, 0),
+    "sine": (0, 0),
+    "linear": (46, 46),
+    "attention": (36, 36),
+    "attention with biases": (48, 48),
+    "transformer": (35, 35),
+    "batch norm in training": (15, 15),
+    "radial": (3, 3),
+    "gated": (5, 5),
+    "classifier": (11, 11),
+    "lstm": (0, 0),
+    "convolution": (3, 3),
+    "lora": (4, 4),
+}
+
+
+@functools.cache
+def ready(name):
+    fn, params, x = NETS[name]()
+    spec = symmetry.infer(fn, params, x)
+    return fn, jax.jit(fn), params, x, spec
+
+
+def change(run, params, moved, x):
+    old, new = run(params, x), run(moved, x)
+    return float(jnp.max(jnp.abs(new - old)) / jnp.std(old))
+
+
+def described(g):
+    """Kind and exponents, with the sign that makes the larger number of them positive."""
+    if g.kind == "shift":
+        return g.kind, {" ".join([g.target, *map(str, g.constant)]): 1.0}
+    places = {
+        t.block + ("" if t.axis is None else f".{t.axis}"): t.exponent for t in g.terms
+    }
+    return g.kind, places
+
+
+def same(a, b):
+    if a[0] != b[0]:
+        return False
+    flipped = {k: -v for k, v in a[1].items()}
+    return a[1] == b[1] or (a[0] in ("scale", "linear", "uniform") and flipped == b[1])
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_found(name):
+    """Kind, places and exponents of every generator, and no other."""
+    *_, spec = ready(name)
+    found = [described(g) for g in spec.generators]
+    missing = [e for e in EXPECTED[name] if not any(same(e, f) for f in found)]
+    spare = [f for f in found if not any(same(e, f) for e in EXPECTED[name])]
+    assert not missing and not spare, f"missing {missing}, spare {spare}\n{spec}"
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_exact(name, key):
+    """Random elements leave the function alone; with any place left out, or the wrong power, not."""
+    _, run, params, x, spec = ready(name)
+    for i, g in enumerate(spec.generators):
+        element = {g.name: g.draw(jax.random.fold_in(key, i))}
+        if g.kind == "sign":
+            element = {g.name: -jnp.ones(g.shape, jnp.int32)}
+        assert change(run, params, spec.act(element, params), x) < EXACT, g
+        for k in range(len(g.terms) if len(g.terms) + len(g.carries) > 1 else 0):
+            lacking = dataclasses.replace(g, terms=g.terms[:k] + g.terms[k + 1 :])
+            other = dataclasses.replace(spec, generators=(lacking,))
+            wrong = change(run, params, other.act(element, params), x)
+            assert wrong > BROKEN, f"{g.terms[k]} of {g.name} does not matter"
+        if g.carries:
+            other = dataclasses.replace(spec, generators=(dataclasses.replace(g, carries=()),))
+            assert change(run, params, other.act(element, params), x) > BROKEN, g
+        if g.kind == "linear":
+            swapped = tuple(dataclasses.replace(t, exponent=1.0) for t in g.terms)
+            other = dataclasses.replace(spec, generators=(dataclasses.replace(g, terms=swapped),))
+            assert change(run, params, other.act(element, params), x) > BROKEN, g
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_group(name, key):
+    """Composition and inverse, permutations included; and ``check`` agrees that nothing changes."""
+    fn, run, params, x, spec = ready(name)
+    act, sample = jax.jit(spec.act), jax.jit(spec.sample)
+    g1, g2 = sample(key), sample(jax.random.fold_in(key, 1))
+    once = act(g1, params)
+    assert change(run, params, once, x) < 1e-10
+    for a, b in (
+        (act(jax.jit(spec.compose)(g2, g1), params), act(g2, once)),
+        (act(jax.jit(spec.inverse)(g1), once), params),
+    ):
+        for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+            np.testing.assert_allclose(u, v, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_complete(name):
+    """The certificate: as many directions as the Jacobian leaves free."""
+    fn, _, params, x, spec = ready(name)
+    assert symmetry.completeness(fn, params, spec, x) == COMPLETE[name]
+
+
+def test_completeness_sees_what_is_missing():
+    fn, _, params, x, spec = ready("leaky")
+    fewer = dataclasses.replace(spec, generators=spec.generators[1:])
+    assert symmetry.completeness(fn, params, fewer, x) == (4, 9)
+    none = dataclasses.replace(spec, generators=())
+    assert symmetry.completeness(fn, params, none, x) == (0, 9)
+
+
+def test_stabilisers_are_not_counted():
+    """A unit of no weights is left where it is by its scaling."""
+    fn, _, params, x, spec = ready("leaky")
+    dead = params | {k: params[k].at[..., 0].set(0) for k in ("w0", "b0")}
+    dead["w1"] = params["w1"].at[0].set(0)
+    explained, nullity = symmetry.completeness(fn, dead, spec, x)
+    assert explained == 8 and nullity > 9
+
+
+def test_key_bias_matters_under_rotary():
+    *_, spec = ready("rotary attention")
+    assert not [g for g in spec.generators if g.kind == "shift" and g.target == "bk"]
+    assert [g for g in spec.generators if g.kind == "shift" and g.target == "bv"]
+    assert any(same(VALUES, described(g)) for g in spec.generators)
+
+
+def test_balance_by_scaling():
+    """Saul 2023: the scaling that makes what enters a unit as large as what leaves it."""
+    fn, run, params, x, spec = ready("leaky")
+    p = params
+    for _ in range(200):
+        for g, into, out in (("scale:h0", ("w0", "b0"), "w1"), ("scale:h1", ("w1", "b1"), "w2")):
+            incoming = sum(jnp.sum(p[n] ** 2, tuple(range(p[n].ndim - 1))) for n in into)
+            s = (jnp.sum(p[out] ** 2, 1) / incoming) ** 0.25
+            (gen,) = (e for e in spec.generators if e.name == g)
+            sign = next(t.exponent for t in gen.terms if t.block == into[0])
+            p = spec.act({g: s**sign}, p)
+    assert change(run, params, p, x) < EXACT
+    incoming = jnp.sum(p["w0"] ** 2, 0) + p["b0"] ** 2
+    np.testing.assert_allclose(incoming, jnp.sum(p["w1"] ** 2, 1), rtol=1e-10)
+
+
+def test_shapes_only_are_reported_as_skipped():
+    fn, _, params, x, spec = ready("leaky")
+    shapes = jax.eval_shape(lambda *a: a, params, x)
+    abstract = symmetry.infer(fn, *shapes)
+    assert abstract.generators == () and abstract.units == spec.units
+    assert "only shapes were given" in str(abstract)
+    few = symmetry.infer(fn, params, x, kinds=("permutation", "sign"))
+    assert few.generators == () and few.skipped == ()
+    assert symmetry.infer(fn, *shapes, kinds=("permutation",)).skipped == ()
+
+
+def test_what_cannot_run_in_float64_is_reported():
+    def fn(p, x):
+        return jax.lax.dot(x, p["w0"].view("int32").view("float32")) @ p["w1"]
+
+    p = {"w0": jnp.ones((2, 3), "float32"), "w1": jnp.ones((3, 2), "float32")}
+    spec = symmetry.infer(fn, p, jnp.ones((4, 2), "float32"))
+    assert spec.generators == () and "generators scale" in spec.skipped[0]
+
+
+def test_float32_inside_is_searched_with_its_tolerance():
+    def fn(p, x):
+        p = jax.tree.map(lambda v: v.astype("float32"), p)
+        return nets.leaky(x.astype("float32") @ p["w0"] + p["b0"]) @ p["w1"]
+
+    p = nets.normal(0, w0=(3, 5), b0=(5,), w1=(5, 2))
+    spec = symmetry.infer(fn, p, nets.inputs(12, 3))
+    assert [described(g)[0] for g in spec.generators] == ["scale"]
+    assert set(described(spec.generators[0])[1]) == {"w0.1", "b0.0", "w1.0"}
