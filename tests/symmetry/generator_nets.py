@@ -152,7 +152,9 @@ def convolution():
 
 
 def lora():
-    def fn(p, x):
-        return jnp.tanh(x @ (p["w"] + p["a"] @ p["b"]))
+    frozen = normal(12, w=(4, 5))["w"]
 
-    return fn, normal(11, w=(4, 5), a=(4, 2), b=(2, 5)), inputs(30, 4)
+    def fn(p, x):
+        return jnp.tanh(x @ (frozen + p["a"] @ p["b"]))
+
+    return fn, normal(11, a=(4, 2), b=(2, 5)), inputs(30, 4)

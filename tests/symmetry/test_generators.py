@@ -166,7 +166,9 @@ def test_transformations(hand, compiled, key):
     for name in ("qk", "turn", "variance", "value bias", "rotary"):
         one = jnp.zeros_like(zero[name]).at[(0,) * zero[name].ndim].set(step)
         up, down = (sum(map(jnp.sum, spec.act(spec.exp({name: s * one}), p).values())) for s in (1, -1))
-        assert slope[name][(0,) * zero[name].ndim] == pytest.approx((up - down) / 2 / step, rel=1e-5)
+        assert slope[name][(0,) * zero[name].ndim] == pytest.approx(
+            float((up - down) / 2 / step), rel=1e-5
+        )
     gs = jax.tree.map(lambda a, b: jnp.stack([a, b]), g, compiled["sample"](jax.random.key(7)))
     each = jax.jit(jax.vmap(spec.act, in_axes=(0, None)))(gs, p)
     assert far(jax.tree.map(lambda x: x[0], each), compiled["act"](g, p)) < 1e-12
