@@ -13,7 +13,7 @@ import numpy as np
 
 from ..._compat import Literal, open_jaxpr, source_line, sub_jaxprs
 from .constants import LAYOUT, fold, view_of_constant
-from .distinct import distinct_axes, with_ranks
+from .distinct import distinct_axes
 from .equations import Equations
 from .picks import Picked, pick, rearranged, reversed_axes, sliced
 from .values import View
