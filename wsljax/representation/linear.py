@@ -158,7 +158,9 @@ def _written(
                 kept = tuple(sorted(w.kept))
                 again = sum(1 for tie, i, _ in cells[w.block] if (tie, i) == (w.tie, kept))
                 cells[w.block][w.tie, kept, again] = Cell(
-                    k if single else (k, q), q if single else m, tuple(w.kept.index(i) for i in kept)
+                    k if single else (k, q),
+                    q if single else m,
+                    tuple(w.kept.index(i) for i in kept),
                 )
     groups = group(found.outputs, widths, [tuple(sorted(c)) for c in cells])
     terms = [(g, term) for g, members in enumerate(groups) for term in sorted(cells[members[0]])]

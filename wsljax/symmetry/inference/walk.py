@@ -56,6 +56,8 @@ def register_rule(primitive: Any) -> Callable[[Rule], Rule]:
         return rule
 
     return register
+
+
 PICKING = {"slice", "rev"}
 
 
@@ -184,7 +186,9 @@ class Walk(Equations):
 
     def _value_key(self, eqn: Any, views: list[View]) -> Hashable:
         """Equal for integer scalars computed alike from equal scalars, so that equal indices are known."""
-        if getattr(eqn.outvars[0].aval.dtype, "kind", "") not in tuple("biu"):  # a random key has none
+        if getattr(eqn.outvars[0].aval.dtype, "kind", "") not in tuple(
+            "biu"
+        ):  # a random key has none
             return None
         parts = []
         for v in views:
