@@ -53,7 +53,7 @@ def universal_linear(
         y = _dense(z.reshape(z.shape[0], -1, z.shape[-1]), w.astype(z.dtype))
         y = y.reshape(*z.shape[:-1], -1)
         if bias is not None and not product.types[0].key:
-            y = y + bias.astype(y.dtype)
+            y = y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
         results.append(y)
     return _written(found, products, results, widths)
 
