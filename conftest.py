@@ -1,21 +1,15 @@
 """Settings of every test: four CPU devices, float64, exact products, fixed seeds, no x64 in docs.
 
-Programs are compiled without optimisation, as each of them runs on a handful of numbers a few times.
-
 They are set before jax touches a device, and hold for `tests/` and for the doctests of `wsljax/`
 alike, which way ever pytest is called.
 """
 
-import os
 import random
 
 import hypothesis
 import jax
 import numpy as np
 import pytest
-
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}"  # the caller's flags win
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)

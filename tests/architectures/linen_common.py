@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 
-from .registry import generic
+from .registry import generic, quickly
 
 
 def make(module: nn.Module, key: jax.Array, *inputs: jax.Array, mutable=False, **options):
@@ -14,7 +14,7 @@ def make(module: nn.Module, key: jax.Array, *inputs: jax.Array, mutable=False, *
     Modules with a ``param_dtype`` field follow the dtype of the parameters.
     """
     first, second = jax.random.split(key)
-    variables = generic(jax.jit(lambda key: module.init(key, *inputs, **options))(first), second)
+    variables = generic(quickly(lambda key: module.init(key, *inputs, **options))(first), second)
     bare = set(variables) == {"params"}
 
     def fn(params, *xs):

@@ -23,6 +23,10 @@ from . import brute_force
 KEPT = 1e-10  # relative to the spread of the output: rounding in float64
 BROKEN = 1e-6
 CASES = registry.load()
+
+# Every function here is compiled once and run on a handful of numbers: compiling is what takes time.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+compiled = functools.partial(jax.jit, compiler_options=QUICK)
 every_case = pytest.mark.parametrize(
     "name",
     [
@@ -120,7 +124,7 @@ def ready(name: str) -> Ready:
     case = CASES[name]
     fn, params, inputs = case.build(quick_random.key(0))
     params, inputs = double(params), double(inputs)
-    run = jax.jit(fn)
+    run = compiled(fn)
     output = [np.asarray(y) for y in jax.tree.leaves(run(params, *inputs))]
     assert all(np.isfinite(y).all() for y in output), "the case itself is not finite"
     return Ready(case, fn, run, params, inputs, infer(case, fn, params, inputs), output)
@@ -140,10 +144,10 @@ class Laws:
 def laws(name: str) -> Laws:
     at = ready(name)
     spec, params = at.spec, at.params
-    act, compose, inverse = jax.jit(spec.act), jax.jit(spec.compose), jax.jit(spec.inverse)
-    blocks = jax.jit(spec.blocks)
-    unblocks = jax.jit(lambda blocks, params: spec.unblocks(blocks, like=params))
-    g1 = jax.jit(spec.sample)(quick_random.key(1))
+    act, compose, inverse = compiled(spec.act), compiled(spec.compose), compiled(spec.inverse)
+    blocks = compiled(spec.blocks)
+    unblocks = compiled(lambda blocks, params: spec.unblocks(blocks, like=params))
+    g1 = compiled(spec.sample)(quick_random.key(1))
     g2 = {name: perm for u in spec.units for name, perm in stir(at, u.name).items()}
     g2 = {name: perm.astype(g1[name].dtype) for name, perm in g2.items()}
     once = act(g1, params)

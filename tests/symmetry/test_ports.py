@@ -2,9 +2,8 @@
 
 import itertools
 
-import numpy as np
-
 import hypothesis.strategies as st
+import numpy as np
 from hypothesis import given
 
 from wsljax.symmetry.inference.branches import branches, coordinates
@@ -12,7 +11,6 @@ from wsljax.symmetry.inference.ports import (
     Port,
     concatenation,
     factors,
-    find,
     product,
     reordered,
     segments,

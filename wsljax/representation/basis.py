@@ -255,7 +255,9 @@ def alive(found: Basis, kind: IndexType, widths: Mapping[str, int]) -> np.ndarra
     for label, above in shared:
         tied = kind.key.count((label, above))
         most = [
-            np.array([c.get((label, tuple(t.kept[k] for k in above)), 0) for t, c in zip(terms, counts)])
+            np.array(
+                [c.get((label, tuple(t.kept[k] for k in above)), 0) for t, c in zip(terms, counts)]
+            )
             for terms, counts, _ in sides
         ]
         if most[0].max() + most[1].max() - tied > widths[label]:

@@ -141,7 +141,9 @@ class Embed(eqx.Module):
         folds = _folds(spec)
         unknown = set(scales or ()) - {f.indices.name for f in folds}
         if unknown:
-            raise ValueError(f"`scales` names blocks that the spec does not have: {sorted(unknown)[:5]}")
+            raise ValueError(
+                f"`scales` names blocks that the spec does not have: {sorted(unknown)[:5]}"
+            )
         members: dict[str, list[_Fold]] = defaultdict(list)
         for fold in folds:
             members[fold.role].append(fold)
@@ -205,7 +207,9 @@ class Embed(eqx.Module):
         expected = fold.shape + (() if self.c_in is None else (self.c_in,))
         if x.shape != expected:
             hint = "; for a stack of networks use jax.vmap" if x.shape[1:] == expected else ""
-            raise ValueError(f"block {fold.indices.name!r} has shape {x.shape}; expected {expected}{hint}")
+            raise ValueError(
+                f"block {fold.indices.name!r} has shape {x.shape}; expected {expected}{hint}"
+            )
         order = fold.order + (() if self.c_in is None else (len(fold.shape),))
         x = x.astype(dtype).transpose(order).reshape(*fold.widths, -1)
         for n in fold.coded:
@@ -273,12 +277,19 @@ class Readout(eqx.Module):
             found[fold.role, fold.widths].append(b)
         inputs = assemble(
             dict(enumerate(features.arrays)),
-            [[Cell(*place[b], tuple(range(len(folds[b].axes)))) for b in bs] for bs in found.values()],
+            [
+                [Cell(*place[b], tuple(range(len(folds[b].axes)))) for b in bs]
+                for bs in found.values()
+            ],
         )
         cells = [[Cell(folds[b].role, folds[b].member) for b in bs] for bs in found.values()]
         out = {}
         for bs, x, w, bias in zip(
-            found.values(), inputs, assemble(self.weights, cells), assemble(self.bias, cells), strict=True
+            found.values(),
+            inputs,
+            assemble(self.weights, cells),
+            assemble(self.bias, cells),
+            strict=True,
         ):
             y = jnp.matmul(x.reshape(x.shape[0], -1, x.shape[-1]), w.astype(x.dtype))
             y = y + bias.astype(x.dtype)[:, None]
@@ -330,5 +341,7 @@ def _same_structure(own: list[_Fold], other: list[_Fold]) -> list[_Fold]:
                 f"{a.indices.name!r} ({a.role}, {a.indices.labels}); only widths of units may differ"
             )
     if len(own) != len(other):
-        raise ValueError(f"the spec has {len(other)} blocks, this layer {len(own)}; only widths may differ")
+        raise ValueError(
+            f"the spec has {len(other)} blocks, this layer {len(own)}; only widths may differ"
+        )
     return other

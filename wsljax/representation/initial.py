@@ -104,9 +104,7 @@ def corrections(found: Basis) -> Corrections:
             for (target, order), reads in sources.items():
                 p, p_to = np.array(reads).T[:, :, None]
                 q, scale = np.array([(w.number, w.scale) for w in writes]).T
-                q_to = [
-                    write_at[w.block, w.tie, tuple(w.places[k] for k in order)] for w in writes
-                ]
+                q_to = [write_at[w.block, w.tie, tuple(w.places[k] for k in order)] for w in writes]
                 of.append((first[t] + p * len(kind.writes) + q).reshape(-1))
                 lanes = len(found.types[target].writes)
                 to.append((first[target] + p_to * lanes + np.array(q_to)).reshape(-1))

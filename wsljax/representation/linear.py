@@ -53,7 +53,7 @@ def universal_linear(
         y = _dense(z.reshape(z.shape[0], -1, z.shape[-1]), w.astype(z.dtype))
         y = y.reshape(*z.shape[:-1], -1)
         if bias is not None and not product.types[0].key:
-            y = y + bias.astype(y.dtype)
+            y = y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
         results.append(y)
     return _written(found, products, results, widths)
 
@@ -158,7 +158,9 @@ def _written(
                 kept = tuple(sorted(w.kept))
                 again = sum(1 for tie, i, _ in cells[w.block] if (tie, i) == (w.tie, kept))
                 cells[w.block][w.tie, kept, again] = Cell(
-                    k if single else (k, q), q if single else m, tuple(w.kept.index(i) for i in kept)
+                    k if single else (k, q),
+                    q if single else m,
+                    tuple(w.kept.index(i) for i in kept),
                 )
     groups = group(found.outputs, widths, [tuple(sorted(c)) for c in cells])
     terms = [(g, term) for g, members in enumerate(groups) for term in sorted(cells[members[0]])]

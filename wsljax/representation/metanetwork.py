@@ -215,7 +215,9 @@ class Editor(eqx.Module):
         """Draw an editor; ``options`` are those of :class:`Trunk`."""
         key_trunk, key_readout = jax.random.split(key)
         self.spec = spec
-        self.trunk = Trunk(spec, channels, layers, key=key_trunk, scales=scales, dtype=dtype, **options)
+        self.trunk = Trunk(
+            spec, channels, layers, key=key_trunk, scales=scales, dtype=dtype, **options
+        )
         self.readout = Readout(spec, channels, key=key_readout, scales=scales, dtype=dtype)
 
     def __call__(self, params: Any, spec: Spec | None = None) -> Any:

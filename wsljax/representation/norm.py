@@ -70,9 +70,9 @@ class BlockNorm(eqx.Module):
         for a, gain in zip(x.arrays, gains, strict=True):
             several = any(n > 1 for n in a.shape[1:-1])
             axes = tuple(range(1, a.ndim - (1 if self.per_channel and several else 0)))
-            wide = a.astype(jnp.promote_types(a.dtype, jnp.float32))
+            wide = a.astype(a.dtype if a.dtype.itemsize >= 4 else jnp.float32)
             size = jnp.mean(jnp.square(wide), axis=axes, keepdims=True)
             gain = gain.reshape(gain.shape[0], *(1 for _ in a.shape[1:-1]), gain.shape[-1])
-            factor = jax.lax.rsqrt(size + self.epsilon) * gain
+            factor = jax.lax.rsqrt(size + self.epsilon) * gain.astype(size.dtype)
             arrays.append((wide * factor).astype(a.dtype))
         return Features(tuple(arrays), x.structure, x.groups)

@@ -85,7 +85,7 @@ def axis_index(spec, g: Element, tree: Axis) -> jax.Array:
     coordinates = _gather_coordinates(spec, g, parts)
     flat = jnp.zeros((1,) * len(parts), jnp.int32)
     for p, c in zip(parts, coordinates, strict=True):
-        flat = flat * p.size + c
+        flat = flat * p.size + c.astype(jnp.int32)
     return jnp.broadcast_to(flat, [p.size for p in parts]).reshape(-1)
 
 

@@ -8,9 +8,9 @@ Sound always: what is not understood is pinned and reported with its source line
 - wreath products: :mod:`.inference.nest`;
 - annotations: :mod:`.inference.annotate`.
 
-A unit set must lie in contiguous pieces along every axis. So where a fixed reordering stands between two
-layers (a flip, a roll, an alternating constant) some permutations that exist are not found: the axis is
-pinned, or cut into the runs that are contiguous.
+Units may stand anywhere along an axis and in any order: a flip, a roll, alternating constants or padding
+on both sides give a reindexed axis, as in ``h{::-1}``. A known limit: an axis of which two reshapes make
+products that do not nest, with a transposition between them, is cut into what both can say.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from .._compat import is_tracer, key_path_str, open_jaxpr
 from . import rules  # noqa: F401
 from .axes import Unit, atoms
 from .generators.find import find
-from .inference.annotate import Annotator, Shown, reasons, rejoin
+from .inference.annotate import Annotator
 from .inference.cells import Cells
 from .inference.distinct import with_ranks
+from .inference.shown import Shown, reasons
+from .inference.trees import rejoin
 from .inference.values import View
 from .inference.walk import RULES, Walk
 from .spec import KINDS, Leaf, Pinned, Spec, Units

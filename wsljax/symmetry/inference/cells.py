@@ -228,7 +228,12 @@ class Cells:
             lists = []
             for role, items, offset, order in v.entries:
                 array = arrays[id(items[0].struct)]
-                if array.cut or offset or order is not None or (len(items) == 1 and items[0].port.size != v.size):
+                if (
+                    array.cut
+                    or offset
+                    or order is not None
+                    or (len(items) == 1 and items[0].port.size != v.size)
+                ):
                     return False
                 cell = array.only
                 nodes: tuple[int, ...] = ()

@@ -220,7 +220,8 @@ def fold(eqn: Any, views: Sequence[View]) -> np.ndarray | None:
         value = np.broadcast_to(counted, shape)
     elif name in _FOLD:
         with np.errstate(all="ignore"):
-            value = _FOLD[name](eqn.params, *[v.const for v in views])
+            value = np.asarray(_FOLD[name](eqn.params, *[v.const for v in views]))
     else:
         return None
-    return np.asarray(value).astype(aval.dtype)
+    with np.errstate(all="ignore"):
+        return value.astype(aval.dtype)

@@ -47,7 +47,9 @@ def relaid(walk, source: list[Items], run: Items, sizes: Sequence[int]) -> list[
         return None
     sizes = list(sizes)
     lead, tail = 0, 0
-    while len(flat) - tail > 1 and len(sizes) - tail > 1 and flat[-1 - tail].size == sizes[-1 - tail]:
+    while (
+        len(flat) - tail > 1 and len(sizes) - tail > 1 and flat[-1 - tail].size == sizes[-1 - tail]
+    ):
         tail += 1
     while (
         len(flat) - tail - lead > 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..._compat import Literal, open_jaxpr, source_line, sub_jaxprs
 from .constants import LAYOUT, fold, view_of_constant
-from .distinct import distinct_axes, with_ranks
+from .distinct import distinct_axes
 from .equations import Equations
 from .picks import Picked, pick, rearranged, reversed_axes, sliced
 from .values import View
@@ -56,6 +56,8 @@ def register_rule(primitive: Any) -> Callable[[Rule], Rule]:
         return rule
 
     return register
+
+
 PICKING = {"slice", "rev"}
 
 
@@ -170,7 +172,7 @@ class Walk(Equations):
                 base = [busy[0].base if v is busy[0] else v for v in views]
                 (out,) = self.apply(eqn, base)
                 return pick(out, busy[0].picks, busy[0].reason)
-        if name == "concatenate" and eqn.outvars[0].aval.dtype.kind not in "iu":
+        if name == "concatenate" and getattr(eqn.outvars[0].aval.dtype, "kind", "u") not in tuple("iu"):
             axis = eqn.params["dimension"]
             found = rearranged(views, axis)
             if found is not None:
@@ -184,7 +186,9 @@ class Walk(Equations):
 
     def _value_key(self, eqn: Any, views: list[View]) -> Hashable:
         """Equal for integer scalars computed alike from equal scalars, so that equal indices are known."""
-        if getattr(eqn.outvars[0].aval.dtype, "kind", "") not in tuple("biu"):  # a random key has none
+        if getattr(eqn.outvars[0].aval.dtype, "kind", "") not in tuple(
+            "biu"
+        ):  # a random key has none
             return None
         parts = []
         for v in views:

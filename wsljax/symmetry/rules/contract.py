@@ -28,7 +28,9 @@ def _across(walk: Walk, eqn, *views: View) -> list[View]:
     for x, var in zip(views, eqn.outvars, strict=True):
         gone = {d for d in eqn.params["axes"] if isinstance(d, int)}
         words = _names("i", len(x.axes))
-        if eqn.params.get("axis_index_groups") is not None or len(x.axes) - len(gone) != len(var.aval.shape):
+        if eqn.params.get("axis_index_groups") is not None or len(x.axes) - len(gone) != len(
+            var.aval.shape
+        ):
             walk.pin_view(x, ("reduced across devices", eqn))
             out.append(walk.fixed(var.aval.shape, ("reduced across devices", eqn)))
             continue

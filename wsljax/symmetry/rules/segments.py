@@ -88,7 +88,9 @@ def reorder(walk: Walk, x: View, axis: int, order: np.ndarray) -> View | None:
             return x
         return None
     port = reordered(product([i.port for i in busy]), table)
-    head = View([*x.axes[:axis], tuple(flat[:front]), busy, tuple(flat[back:]), *x.axes[axis + 1 :]])
+    head = View(
+        [*x.axes[:axis], tuple(flat[:front]), busy, tuple(flat[back:]), *x.axes[axis + 1 :]]
+    )
     head.hidden, head.index = x.hidden, x.index
     y = _new_segment(walk, head, axis + 1, busy, 0, port, (), table)
     joint = (*y.axes[axis], *y.axes[axis + 1], *y.axes[axis + 2])

@@ -91,7 +91,7 @@ def _concatenate(walk: Walk, eqn, *views: View) -> View:
     axis, reason = eqn.params["dimension"], ("joined with axes that do not fit", eqn)
     whole = eqn.outvars[0].aval
     if (
-        whole.dtype.kind in "iu"
+        getattr(whole.dtype, "kind", "") in tuple("iu")
         and axis == len(whole.shape) - 1
         and len(views) == whole.shape[axis]
         and not any(v.columns for v in views)
