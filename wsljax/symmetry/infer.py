@@ -53,15 +53,18 @@ def infer(
 
     Args:
         fn: any JAX function, jitted or not.
-        params: tree of arrays, or of ``ShapeDtypeStruct``s; no array is allocated.
-        *inputs: trees of arrays or ``ShapeDtypeStruct``s; only shapes and dtypes are read.
+        params: tree of arrays, or of ``ShapeDtypeStruct``s.
+        *inputs: trees of arrays or ``ShapeDtypeStruct``s. For permutations only shapes and dtypes are
+            read; the other kinds of generators are looked for where all values are given.
         free_inputs: let inputs move (one flag each, or one for all); ``spec.inputs`` says how.
         free_outputs: let outputs move; ``spec.outputs`` says how.
-        kinds: generators to look for; by default all there are.
+        kinds: generators to look for, as in ``("permutation", "scale")``; by default all there are.
 
     Returns:
         The :class:`Spec`: every permutation of axes found to leave the function unchanged, nested
-        units included. ``spec.pinned`` says what was fixed, and why.
+        units included, and the generators beyond permutations, each verified by moving random parameters
+        in float64. ``spec.pinned`` says what was fixed, ``spec.skipped`` what was not looked for or
+        dropped, and why.
 
     Raises:
         TypeError: for leaves that are not floating-point arrays, or a function that closes over tracers.

@@ -212,12 +212,12 @@ class Linear(Generator):
         return out.at[..., jnp.asarray(rest, int), jnp.asarray(rest, int)].set(1)
 
     def draw(self, key: jax.Array) -> jax.Array:
-        k1, k2 = jax.random.split(key)
-        g = self.exp(0.5 * jax.random.normal(k1, self.algebra_shape, _float()) / self.size**0.5)
         if self.pairs:
-            return g
-        flip = 1 - 2 * jax.random.bernoulli(k2, 0.5, (*self.sizes, 1)).astype(g.dtype)
-        return g.at[..., 0, :].multiply(flip)
+            return super().draw(key)
+        k1, k2 = jax.random.split(key)  # a rotation times a triangle: every matrix, well conditioned
+        x = 0.5 * jax.random.normal(k2, self.shape, _float())
+        one = jnp.eye(self.size, dtype=x.dtype)
+        return _matmul(_rotation(k1, self.shape), one * jnp.exp(x) + jnp.triu(x, 1) / self.size**0.5)
 
     def matrix(self, g: jax.Array, exponent: float) -> jax.Array:
         return g if exponent > 0 else jnp.swapaxes(jnp.linalg.inv(g), -1, -2)
@@ -257,8 +257,7 @@ class Orthogonal(Generator):
         return _expm(upper - jnp.swapaxes(upper, -1, -2))
 
     def draw(self, key: jax.Array) -> jax.Array:
-        q, r = jnp.linalg.qr(jax.random.normal(key, self.shape, _float()))
-        return q * jnp.sign(jnp.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
+        return _rotation(key, self.shape)
 
     def matrix(self, g: jax.Array, exponent: float) -> jax.Array:
         return g
@@ -333,6 +332,12 @@ def _float():
 def _expm(v: jax.Array) -> jax.Array:
     flat = v.reshape(-1, *v.shape[-2:])
     return jax.vmap(expm)(flat).reshape(v.shape)
+
+
+def _rotation(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Orthogonal matrices, uniformly."""
+    q, r = jnp.linalg.qr(jax.random.normal(key, shape, _float()))
+    return q * jnp.sign(jnp.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
 
 
 def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:

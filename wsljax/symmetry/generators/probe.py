@@ -20,6 +20,8 @@ from ..layout import blocks_of, decompose
 BATCH_ENTRIES = 4_000_000
 LARGEST_BATCH = 32
 QUICK = {"xla_backend_optimization_level": 0}
+SMALL = 1000
+"""Networks of fewer parameters are compiled without optimisation: they run in no time as it is."""
 
 
 class CannotProbe(Exception):
@@ -50,6 +52,7 @@ class Probe:
         self._draws: list[tuple[list, list, np.ndarray]] = []
         entries = max(sum(x.size for x in self.given), 1)
         self.batch = int(np.clip(BATCH_ENTRIES // entries, 1, LARGEST_BATCH))
+        self.options = QUICK if entries < SMALL else None
         self._compiled: dict[str, Callable] = {}
 
         def flat(leaves, ins):
@@ -133,11 +136,11 @@ class Probe:
 
     # ------------------------------------------------------------------ values and derivatives
     def program(self, name: str, fn: Callable, *args: Any) -> Any:
-        """``fn(*args)``, compiled once under ``name`` in float64 on a CPU, without optimisation."""
+        """``fn(*args)``, compiled once under ``name``, in float64 on a CPU."""
         with enable_x64(), jax.default_device(jax.devices("cpu")[0]):
             if name not in self._compiled:
                 try:
-                    self._compiled[name] = jax.jit(fn).lower(*args).compile(QUICK)
+                    self._compiled[name] = jax.jit(fn).lower(*args).compile(self.options if name in ("push", "evaluate") else QUICK)
                 except CannotProbe:
                     raise
                 except Exception as e:
