@@ -158,3 +158,14 @@ def lora():
         return jnp.tanh(x @ (frozen + p["a"] @ p["b"]))
 
     return fn, normal(11, a=(4, 2), b=(2, 5)), inputs(30, 4)
+
+
+def packed_attention():
+    """Queries, keys and values in one kernel ``(d, 3, heads, n)``, with biases."""
+
+    def fn(p, x):
+        q, k, v = jnp.moveaxis(jnp.einsum("td,dchk->tchk", x, p["qkv"]) + p["b"], 1, 0)
+        scores = jax.nn.softmax(jnp.einsum("thk,shk->hts", q, k) / 3)
+        return jnp.einsum("hts,shk,hkd->td", scores, v, p["o"]) + p["bo"]
+
+    return fn, normal(13, qkv=(4, 3, 2, 3), b=(3, 2, 3), o=(2, 3, 4), bo=(4,)), inputs(6, 4)

@@ -26,6 +26,7 @@ NETS = {
     "linear": functools.partial(nets.mlp, lambda v: v),
     "attention": functools.partial(nets.attention, False),
     "attention with biases": functools.partial(nets.attention, True),
+    "packed attention": nets.packed_attention,
     "rotary attention": functools.partial(nets.attention, True, True),
     "transformer": nets.transformer,
     "batch norm in training": functools.partial(nets.batch_norm, True),
@@ -69,6 +70,12 @@ EXPECTED = {
         ("shift", {"bk": 1}),
         ("shift", {"bv": 1}),
     ],
+    "packed attention": [
+        ("linear", {"qkv#0.3[1=0]": 1, "b#0.2[0=0]": 1, "qkv#0.3[1=1]": -1}),
+        ("linear", {"qkv#1.3": 1, "b#1.2": 1, "o.1": -1}),
+        ("shift", {"b#0 [0=1]": 1}),
+        ("shift", {"b#1": 1}),
+    ],
     "transformer": [
         *HEADS,
         ("scale", {"g1.0": 1, "q.0": -1, "k.0": -1, "v.0": -1}),
@@ -108,6 +115,7 @@ COMPLETE = {
     "linear": (46, 46),
     "attention": (36, 36),
     "attention with biases": (48, 48),
+    "packed attention": (48, 48),
     "transformer": (35, 35),
     "batch norm in training": (15, 15),
     "radial": (3, 3),
@@ -134,11 +142,16 @@ def change(run, params, moved, x):
 def described(g):
     """Kind and exponents, with the sign that makes the larger number of them positive."""
     if g.kind == "shift":
-        return g.kind, {" ".join([g.target, *map(str, g.constant)]): 1.0}
-    places = {
-        t.block + ("" if t.axis is None else f".{t.axis}"): t.exponent for t in g.terms
+        return g.kind, {" ".join([g.target, *map(str, g.constant), *in_part(g)]): 1.0}
+    axes = ("" if t.axis is None else f".{t.axis}" for t in g.terms)
+    return g.kind, {
+        t.block + axis + "".join(in_part(t)): t.exponent
+        for t, axis in zip(g.terms, axes, strict=True)
     }
-    return g.kind, places
+
+
+def in_part(x):
+    return [f"[{k}={i}]" for k, i in x.part]
 
 
 def same(a, b):

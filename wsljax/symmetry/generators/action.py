@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from .. import elements
 from ..axes import Fixed, Unit
 from ..layout import blocks_of, decompose, recompose
-from .kinds import Generator, Linear, Orthogonal, Shift, Sign, Term, Uniform, wider
+from .kinds import Generator, Linear, Orthogonal, Shift, Sign, Term, Uniform, part_slices, wider
 
 Element = Mapping[str, jax.Array]
 
@@ -80,8 +80,30 @@ def _along(x: jax.Array, matrix: jax.Array, where: tuple[int, ...]) -> jax.Array
 
 def expand(gen: Shift, t: jax.Array, like: jax.Array) -> jax.Array:
     """The amount of a shift, with the axes of its target."""
-    kept = [k for k in range(like.ndim) if k not in gen.constant]
-    return jnp.broadcast_to(spread(t, kept, like.ndim), like.shape)
+    left_out = {*gen.constant, *(k for k, _ in gen.part)}
+    kept = [k for k in range(like.ndim) if k not in left_out]
+    x = spread(t, kept, like.ndim)
+    if not gen.part:
+        return jnp.broadcast_to(x, like.shape)
+    where = part_slices(gen.part, like.ndim)
+    zero = jnp.zeros(like.shape, t.dtype)
+    return zero.at[where].set(jnp.broadcast_to(x, zero[where].shape))
+
+
+def shrink(gen: Shift, x: jax.Array) -> jax.Array:
+    """The amount of which :func:`expand` makes ``x``."""
+    x = x[part_slices(gen.part, x.ndim)]
+    for k in sorted({*gen.constant, *(k for k, _ in gen.part)}, reverse=True):
+        x = x.mean(k)
+    return x
+
+
+def act_on_part(gen: Generator, g: jax.Array, term: Term, x: jax.Array, blocks) -> jax.Array:
+    """As :func:`act_on_term`, where ``term`` may be about a part of the block."""
+    if not term.part:
+        return act_on_term(gen, g, term, x, blocks)
+    where = term.slices(x.ndim)
+    return x.at[where].set(act_on_term(gen, g, term, x[where], blocks))
 
 
 def _carry(gen: Generator, amount: jax.Array, blocks: dict[str, jax.Array]) -> None:
@@ -123,7 +145,7 @@ def act_on_blocks(
             x = out[term.block]
             offset = jnp.asarray(term.offset, x.dtype)
             x = x + offset if term.offset else x
-            x = act_on_term(gen, e, term, x, out)
+            x = act_on_part(gen, e, term, x, out)
             out[term.block] = x - offset if term.offset else x
     return out
 
@@ -187,10 +209,8 @@ def _conjugate(spec, gen: Shift, t: jax.Array, perms: Element, linear: Element, 
     if terms:
         x = expand(gen, t, jnp.zeros(shape, t.dtype))
         for other, term in terms:
-            x = act_on_term(other, linear[other.name], term, x, {})
-        for k in sorted(gen.constant, reverse=True):
-            x = x.mean(k)
-        t = x
+            x = act_on_part(other, linear[other.name], term, x, {})
+        t = shrink(gen, x)
     return _permute(spec, perms, gen.labels, t) if outward else t
 
 

@@ -48,8 +48,12 @@ def _candidates(search: Search, wanted: Sequence[str]) -> list[Generator]:
         all_kinds += [*full, *round_, *scaled]
         if "sign" in wanted:
             # the flips that a linear or orthogonal generator contains are not listed again
-            inside |= {_support(g) for g in round_}
-            flips += [s for s in signs(search, units, scaled) if _support(s) not in inside]
+            taken = {frozenset(p[:2] for p in _support(g)) for g in (*full, *round_)}
+            flips += [
+                s
+                for s in signs(search, units, scaled)
+                if s.carries or frozenset(p[:2] for p in _support(s)) not in taken
+            ]
     all_kinds = [g for g in all_kinds if not any(_inside(g, o) for o in all_kinds)]
     flips = [g for g in flips if not any(_inside(g, o) for o in (*all_kinds, *flips))]
     found = [g for g in (*all_kinds, *flips) if g.kind in wanted]
@@ -63,7 +67,7 @@ def _candidates(search: Search, wanted: Sequence[str]) -> list[Generator]:
 
 
 def _support(g: Generator) -> frozenset:
-    return frozenset((t.block, t.axis) for t in g.terms)
+    return frozenset((t.block, t.axis, t.part) for t in g.terms)
 
 
 def _inside(g: Generator, other: Generator) -> bool:
@@ -74,10 +78,10 @@ def _inside(g: Generator, other: Generator) -> bool:
     if other.kind not in {"scale": ("scale", "linear"), "sign": ("sign", "linear")}[g.kind]:
         return False
     seat = other.over.index(g.units)
-    mine = {(t.block, t.axis): t.exponent for t in g.terms}
-    theirs = {(t.block, t.parents[seat]): t.exponent for t in other.terms}
-    if g.kind == "sign":
-        return mine.keys() == theirs.keys()
+    mine = {(t.block, t.axis, t.part): t.exponent for t in g.terms}
+    theirs = {(t.block, t.parents[seat], t.part): t.exponent for t in other.terms}
+    if g.kind == "sign":  # whether all places flip; parts that do not matter are in neither
+        return {p[:2] for p in mine} == {p[:2] for p in theirs}
     return mine in (theirs, {place: -e for place, e in theirs.items()})
 
 
@@ -147,7 +151,7 @@ def _unlawful(g: Generator, others: Sequence[Generator]) -> str | None:
         return None
     for o in others:
         for t in o.terms:
-            if t.block == g.target and (t.axis in g.constant or t.through):
+            if t.block == g.target and (t.axis in g.constant or t.through or t.offset):
                 return f"its constant direction is mixed by {o.name}"
     targets = {o.target: o.name for o in others if isinstance(o, Shift)}
     for c in g.carries:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .kinds import Carry, Scale, Sign
 from .mixing import Search
-from .occurrences import Occurrence, carry_equation, coordinates, copies, matrix_unit, occurrences
+from .occurrences import Occurrence, carry_equation, coordinates, copies, matrix_unit, whole
 
 MOST_PLACES = 6
 """All subsets of so many places are tried; of more, those that scalings and whole sets suggest."""
@@ -57,7 +57,7 @@ def _survivors(search: Search, units, candidates: list) -> list:
 
 def signs(search: Search, units, scalings: list[Scale]) -> list[Sign]:
     """Flips of single coordinates of ``units``."""
-    places = occurrences(search.spec, units.name, search.free)
+    places = search.places(units.name)
     if not places:
         return []
     subsets = _candidates(places, scalings)
@@ -83,10 +83,10 @@ def _candidates(places: list[Occurrence], scalings: list[Scale]) -> list[tuple[O
         n = len(places)
         return list(chain.from_iterable(combinations(places, m) for m in range(1, n + 1)))
     out = [tuple(places)]
-    by_place = {(o.block, o.axis): o for o in places}
     gains = set()
     for s in scalings:
-        odd = tuple(by_place[t.block, t.axis] for t in s.terms if t.exponent % 2 == 1)
+        moved = {(t.block, t.axis) for t in s.terms if t.exponent % 2 == 1}
+        odd = tuple(o for o in places if (o.block, o.axis) in moved)
         if odd:
             out.append(odd)
             gains |= set(odd[:1])
@@ -120,7 +120,8 @@ def _near_zero(search: Search, units, places) -> list[tuple[Occurrence, ...]]:
 
 def _sign(search: Search, units, subset, carries, found) -> Sign:
     return Sign(
-        search.named("sign", units.name, found), units.name, tuple(o.term(1) for o in subset),
+        search.named("sign", units.name, found), units.name,
+        whole([o.term(1) for o in subset], search.blocks),
         units.size, units.over, search.sizes(units.over), carries,
     )  # fmt: skip
 

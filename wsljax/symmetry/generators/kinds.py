@@ -42,6 +42,8 @@ class Term:
         offset: the action is that on ``block + offset`` (a variance that is used as ``v + eps``).
         through: blocks, with the axes ``(*over, units)``, that multiply the block where it is read: the
             action is that on the product, and they stay (the gain of a norm, in front of a kernel).
+        part: pairs ``(axis, index)`` of fixed axes: only these coordinates of the block move (the queries
+            in a kernel that holds queries and keys).
     """
 
     block: str
@@ -50,6 +52,17 @@ class Term:
     parents: tuple[int, ...] = ()
     offset: float = 0.0
     through: tuple[str, ...] = ()
+    part: tuple[tuple[int, int], ...] = ()
+
+    def slices(self, rank: int) -> tuple[slice, ...]:
+        """The index of the part of a block that moves, no axis lost."""
+        return part_slices(self.part, rank)
+
+
+def part_slices(part: tuple[tuple[int, int], ...], rank: int) -> tuple[slice, ...]:
+    """The index of a part of a block, no axis lost."""
+    chosen = dict(part)
+    return tuple(slice(chosen[k], chosen[k] + 1) if k in chosen else slice(None) for k in range(rank))
 
 
 @dataclass(frozen=True)
@@ -283,12 +296,14 @@ class Shift(Generator):
     """A block plus an amount that does not matter, or that ``carries`` take out of another bias.
 
     Its element has the axes of the block ``target`` (``over``, of the sizes ``sizes``), those in
-    ``constant`` left out: along these the amount is the same. ``terms`` are blocks of the same axes that
+    ``constant`` left out: along these the amount is the same. ``part`` is as in :class:`Term`, and its
+    axes are left out likewise. ``terms`` are blocks of the same axes that
     are moved along, by ``exponent`` times the amount.
     """
 
     target: str = ""
     constant: tuple[int, ...] = ()
+    part: tuple[tuple[int, int], ...] = ()
 
     kind: ClassVar[str] = "shift"
 

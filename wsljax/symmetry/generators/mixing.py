@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .kinds import Linear, Orthogonal, Scale, Shift, Term, Uniform
+from .kinds import Linear, Orthogonal, Scale, Shift, Term, Uniform, part_slices
 from .nullspace import null_vectors, rank, reduced
-from .occurrences import Occurrence, coordinates, copies, matrix_unit, occurrences, sums
+from .occurrences import Occurrence, coordinates, copies, matrix_unit, occurrences, parts, sums, whole
 from .probe import Probe
 
 MOST_DRAWS = 64
@@ -26,23 +26,33 @@ class Search:
         self.probe, self.spec = probe, probe.spec
         self.tolerance = 1e-9 if probe.exact else 3e-4
         self.blocks = {b.name: b for b in self.spec.layout}
-        self.weight = self._sensitivities()
-        largest = max(self.weight.values(), default=0.0)
-        self.free = {n for n, w in self.weight.items() if w <= 1e-2 * self.tolerance * largest}
+        pieces = {(n, part): b for n, b in self.blocks.items() for part in parts(self.spec, b)}
+        sizes = self._sensitivities(pieces)
+        limit = 1e-2 * self.tolerance * max(sizes.values(), default=0.0)
+        self.weight = {n: max(w for (m, _), w in sizes.items() if m == n) for n in self.blocks}
+        self.free = {n for n, w in self.weight.items() if w <= limit}
+        self.free_parts = {
+            (n, part) for (n, part), w in sizes.items() if w <= limit and n not in self.free
+        }
 
-    def _sensitivities(self) -> dict[str, float]:
-        """How far the outputs move when one block moves at random."""
-        out = dict.fromkeys(self.blocks, 0.0)
+    def places(self, name: str) -> list[Occurrence]:
+        """Where the units ``name`` stand and matter."""
+        return occurrences(self.spec, name, self.free, self.free_parts)
+
+    def _sensitivities(self, pieces) -> dict[tuple, float]:
+        """How far the outputs move when one part of a block moves at random."""
+        out = dict.fromkeys(pieces, 0.0)
         for k in range(LEAST_DRAWS + 1):
             leaves, inputs, _ = self.probe.draw(k)
             random = np.random.default_rng([k, 5])
-            found = self.probe.push(
-                [{n: random.standard_normal(b.shape)} for n, b in self.blocks.items()],
-                leaves,
-                inputs,
-            )
-            for n, row in zip(self.blocks, found, strict=True):
-                out[n] = max(out[n], float(np.linalg.norm(row)))
+            directions = []
+            for (n, part), b in pieces.items():
+                x, where = np.zeros(b.shape), part_slices(part, len(b.shape))
+                x[where] = random.standard_normal(x[where].shape)
+                directions.append({n: x})
+            found = self.probe.push(directions, leaves, inputs)
+            for piece, row in zip(pieces, found, strict=True):
+                out[piece] = max(out[piece], float(np.linalg.norm(row)))
         return out
 
     def columns(self, make, k: int, at=None) -> np.ndarray:
@@ -110,7 +120,7 @@ def scales(search: Search, units) -> tuple[list[Scale], list[Shift]]:
     Blocks with no other axes than the units may also move by a constant: with a scaling, that is one
     about an offset (the variance of BatchNorm, used as ``v + eps``); alone, it is a shift.
     """
-    places = occurrences(search.spec, units.name, search.free)
+    places = search.places(units.name)
     axes = (*units.over, units.name)
     flat = [n for n, o in enumerate(places) if search.blocks[o.block].axes == axes]
     n = len(places)
@@ -151,11 +161,11 @@ def scales(search: Search, units) -> tuple[list[Scale], list[Shift]]:
                 )
             )  # fmt: skip
         elif not any(c and not v[m] for m, c in constants.items()):
-            terms = tuple(
+            terms = whole([
                 replace(o.term(e), offset=float(constants.get(m, 0.0) / e))
                 for m, (o, e) in enumerate(zip(places, v, strict=False))
                 if e
-            )
+            ], search.blocks)  # fmt: skip
             found.append(
                 Scale(
                     search.named("scale", units.name, found), units.name, terms, units.size,
@@ -174,16 +184,16 @@ def linear(search: Search, units, scalings: list[Scale]) -> list[Linear]:
         s for s in scalings if all(abs(t.exponent) == 1 and not t.offset for t in s.terms)
     ]
     for scaling in candidates:
-        places = [Occurrence(t.block, t.axis, t.parents) for t in scaling.terms]
+        places = [Occurrence(t.block, t.axis, t.parents, (), t.part) for t in scaling.terms]
         duals = [t.exponent < 0 for t in scaling.terms]
 
         def make(k, leaves, places=places, duals=duals):
             copy, (i, j) = copies(search.probe, units.over, k), coordinates(units.size, k, 2)
-            parts = [
+            moves = [
                 (o, matrix_unit(search.probe, leaves, o, copy, i, j, dual))
                 for o, dual in zip(places, duals, strict=True)
             ]
-            return [{o.block: x} for o, x in parts] + [sums(parts, [1.0] * len(parts))]
+            return [{o.block: x} for o, x in moves] + [sums(moves, [1.0] * len(moves))]
 
         columns = search.some_columns(make)
         sizes = np.linalg.norm(columns, axis=0)
@@ -225,11 +235,11 @@ def orthogonal(search: Search, units, scalings: list[Scale]) -> list[Orthogonal]
     if units.size < 2:
         return found
     folds = gains(search, units, scalings)
-    plain = occurrences(search.spec, units.name, search.free)
+    plain = search.places(units.name)
     variants = [plain]
     if folds:
         folded = [
-            Occurrence(o.block, o.axis, o.parents, (folds[o.block, o.axis],))
+            replace(o, through=(folds[o.block, o.axis],))
             if (o.block, o.axis) in folds
             else o
             for o in plain
@@ -250,7 +260,8 @@ def orthogonal(search: Search, units, scalings: list[Scale]) -> list[Orthogonal]
 
         for v in search.null(make, len(places)) if places else ():
             if set(v) <= {0.0, 1.0}:
-                terms = tuple(o.term(1) for o, e in zip(places, v, strict=True) if e)
+                terms = [o.term(1) for o, e in zip(places, v, strict=True) if e]
+                terms = whole(terms, search.blocks)
                 found.append(
                     Orthogonal(
                         search.named("orthogonal", units.name, found), units.name, terms,
@@ -276,7 +287,10 @@ def uniform(search: Search, others: list) -> list[Uniform]:
         if g.kind in ("scale", "linear"):
             v = np.zeros(len(names))
             for t in g.terms:
-                v[names.index(t.block)] += t.exponent
+                if t.block in names:
+                    v[names.index(t.block)] += t.exponent
+            if any(t.part for t in g.terms):
+                continue
             known.append(v)
     span = reduced(np.array(known).reshape(-1, len(names)))
     found: list[Uniform] = []

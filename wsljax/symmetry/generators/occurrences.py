@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .kinds import Term
+from .kinds import Term, part_slices
 from .probe import Probe
 
+LONGEST_PACK = 3
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -21,28 +22,63 @@ class Occurrence:
     axis: int
     parents: tuple[int, ...] = ()
     through: tuple[str, ...] = ()
+    part: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def place(self) -> tuple:
+        return self.block, self.axis, self.part
 
     def term(self, exponent: float) -> Term:
-        return Term(self.block, self.axis, float(exponent), self.parents, 0.0, self.through)
+        return Term(
+            self.block, self.axis, float(exponent), self.parents, 0.0, self.through, self.part
+        )
 
     def at(self, rank: int, copy: Sequence[int], i) -> tuple:
         """Index of coordinate ``i``, in one copy."""
-        index: list = [slice(None)] * rank
+        index: list = list(part_slices(self.part, rank))
         for k, c in zip(self.parents, copy, strict=True):
             index[k] = c
         index[self.axis] = i
         return tuple(index)
 
 
-def occurrences(spec, name: str, leave_out: set[str]) -> list[Occurrence]:
+def occurrences(spec, name: str, leave_out: set[str], parts_left_out=frozenset()) -> list:
     """All places of the units ``name``, in the order of the layout."""
     return [
-        Occurrence(b.name, k, b.parents[k] if b.parents else ())
+        Occurrence(b.name, k, b.parents[k] if b.parents else (), (), part)
         for b in spec.layout
         if b.name not in leave_out
         for k, label in enumerate(b.axes)
         if label == name
+        for part in (parts(spec, b) if spec.over(name) else ((),))
+        if (b.name, part) not in parts_left_out
     ]
+
+
+def parts(spec, block) -> list[tuple[tuple[int, int], ...]]:
+    """The parts of a block that may move apart: where dimensions of heads stand beside a short fixed axis,
+    that may count queries, keys and values."""
+    nested = any(label in spec._units and spec.over(label) for label in block.axes)
+    short = [
+        k
+        for k, (label, n) in enumerate(zip(block.axes, block.shape, strict=True))
+        if label == "_" and 1 < n <= LONGEST_PACK
+    ]
+    if not nested or len(short) != 1:
+        return [()]
+    return [((short[0], i),) for i in range(block.shape[short[0]])]
+
+
+def whole(terms: Sequence[Term], blocks) -> tuple[Term, ...]:
+    """The terms, with all parts of a block that move alike joined."""
+    out: list[Term] = []
+    for t in terms:
+        same = [s for s in terms if replace(s, part=()) == replace(t, part=())]
+        if t.part and len(same) == blocks[t.block].shape[t.part[0][0]]:
+            t = replace(t, part=())
+        if t not in out:
+            out.append(t)
+    return tuple(out)
 
 
 def matrix_unit(probe: Probe, leaves, o: Occurrence, copy, i: int, j: int, dual: bool = False):
@@ -106,7 +142,7 @@ def carry_equation(spec, o: Occurrence, weight, bias) -> str | None:
     Axes of the weight that are neither are summed (the places of a convolution's kernel).
     """
     onto = matched_axes(spec, weight, bias, o.axis)
-    if onto is None:
+    if onto is None or o.part:
         return None
     letters = LETTERS[: len(weight.axes)]
     amount = "".join(letters[k] for k in (*o.parents, o.axis))

@@ -7,12 +7,14 @@ import numpy as np
 
 from .kinds import Carry, Shift
 from .mixing import Search
-from .occurrences import LETTERS, carry_equation, coordinates, copies, occurrences
+from .occurrences import LETTERS, carry_equation, coordinates, copies
 
 
 def free_shifts(search: Search) -> list[Shift]:
     """Whole blocks, and constant directions along one axis, to which the function is blind."""
     found = [_shift(search, name, (), (), []) for name in search.blocks if name in search.free]
+    for name, part in sorted(search.free_parts):
+        found.append(_shift(search, name, (), (), found, part))
     tried = [
         (name, k)
         for name, b in search.blocks.items()
@@ -44,7 +46,7 @@ def free_shifts(search: Search) -> list[Shift]:
 def carried_shifts(search: Search, units) -> list[Shift]:
     """Biases of ``units`` that go through the readers of these units into other biases."""
     axes = (*units.over, units.name)
-    places = occurrences(search.spec, units.name, search.free)
+    places = search.places(units.name)
     biases = [o.block for o in places if search.blocks[o.block].axes == axes]
     carries = []
     for o in places:
@@ -84,15 +86,16 @@ def carried_shifts(search: Search, units) -> list[Shift]:
     return found
 
 
-def _shift(search: Search, target: str, constant, carries, found) -> Shift:
+def _shift(search: Search, target: str, constant, carries, found, part=()) -> Shift:
     b = search.blocks[target]
-    kept = [k for k in range(len(b.axes)) if k not in constant]
+    left_out = {*constant, *(k for k, _ in part)}
+    kept = [k for k in range(len(b.axes)) if k not in left_out]
     carries = tuple(_in_letters_of(c) for c in carries)
     owner = next((a for a in reversed(b.axes) if not a.startswith("_")), None)
     n = search.spec.size_of(owner) if owner else 1
     return Shift(
         search.named("shift", target, found), owner, (), n,
-        tuple(b.axes[k] for k in kept), tuple(b.shape[k] for k in kept), carries, target, constant,
+        tuple(b.axes[k] for k in kept), tuple(b.shape[k] for k in kept), carries, target, constant, part,
     )  # fmt: skip
 
 

@@ -51,6 +51,7 @@ def row(gen: Generator) -> tuple[str, str, str, str]:
     if isinstance(gen, Shift):
         along = ",".join(map(str, gen.constant))
         places = [gen.target + (f" constant along axis {along}" if along else "")]
+        places[0] += "".join(f" at {i} of axis {k}" for k, i in gen.part)
         places += [f"{t.block} times {t.exponent:g}" for t in gen.terms]
     else:
         places = [_place(t, gen.kind) for t in gen.terms]
@@ -60,6 +61,8 @@ def row(gen: Generator) -> tuple[str, str, str, str]:
 
 def _place(term: Term, kind: str) -> str:
     text = term.block + ("" if term.axis is None else f".{term.axis}")
+    if term.part:
+        text += "[" + ",".join(f"{k}={i}" for k, i in term.part) + "]"
     if term.offset:
         text = f"({text} + {term.offset:g})"
     if term.through:
