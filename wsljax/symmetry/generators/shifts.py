@@ -3,6 +3,8 @@ taken through the next linear map into another bias."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .kinds import Carry, Shift
@@ -47,7 +49,7 @@ def carried_shifts(search: Search, units) -> list[Shift]:
     """Biases of ``units`` that go through the readers of these units into other biases."""
     axes = (*units.over, units.name)
     places = search.places(units.name)
-    biases = [o.block for o in places if search.blocks[o.block].axes == axes]
+    biases = [o.block for o in places if _without_ones(search.blocks[o.block]) == axes]
     carries = []
     for o in places:
         if o.block in biases:
@@ -66,17 +68,20 @@ def carried_shifts(search: Search, units) -> list[Shift]:
         def make(k, leaves, bias=bias):
             copy, (i,) = copies(search.probe, units.over, k), coordinates(units.size, k, 1)
             amount = np.zeros(search.blocks[bias].shape)
-            amount[(*copy, i)] = 1.0
+            amount.reshape(search.sizes(units.over) + (units.size,))[(*copy, i)] = 1.0
             out = [{bias: amount}]
             for c in carries:
                 weight = search.probe.block(leaves, c.weight)
-                out.append({c.bias: np.einsum(c.equation, amount, weight)})
+                equation = _with_ones(c.equation, search.blocks[bias])
+                out.append({c.bias: np.einsum(equation, amount, weight)})
             return out
 
         for v in search.null(make, len(carries) + 1):
             if v[0] == 1:
                 used = tuple(
-                    Carry(c.bias, c.weight, c.equation, float(f))
+                    replace(
+                        c, equation=_with_ones(c.equation, search.blocks[bias]), factor=float(f)
+                    )
                     for c, f in zip(carries, v[1:], strict=True)
                     if f
                 )
@@ -84,6 +89,20 @@ def carried_shifts(search: Search, units) -> list[Shift]:
                     found.append(_shift(search, bias, (), used, found))
                 break
     return found
+
+
+def _without_ones(block) -> tuple[str, ...]:
+    """The axes of a block, fixed ones of length one left out."""
+    return tuple(a for a, n in zip(block.axes, block.shape, strict=True) if a != "_" or n > 1)
+
+
+def _with_ones(equation: str, block) -> str:
+    """The equation of a carry, for an amount that has the block's fixed axes of length one too."""
+    amount, rest = equation.split(",")
+    spare = iter(reversed(LETTERS))
+    own = iter(amount)
+    ones = [a == "_" and n == 1 for a, n in zip(block.axes, block.shape, strict=True)]
+    return "".join(next(spare) if one else next(own) for one in ones) + "," + rest
 
 
 def _shift(search: Search, target: str, constant, carries, found, part=()) -> Shift:
