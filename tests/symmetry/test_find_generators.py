@@ -76,6 +76,11 @@ EXPECTED = {
         ("shift", {"b#0 [0=1]": 1}),
         ("shift", {"b#1": 1}),
     ],
+    "rotary attention": [
+        ("linear", {"q.2": 1, "bq.1": 1, "k.2": -1, "bk.1": -1}),
+        VALUES,
+        ("shift", {"bv": 1}),
+    ],
     "transformer": [
         *HEADS,
         ("scale", {"g1.0": 1, "q.0": -1, "k.0": -1, "v.0": -1}),
@@ -116,6 +121,7 @@ COMPLETE = {
     "attention": (36, 36),
     "attention with biases": (48, 48),
     "packed attention": (48, 48),
+    "rotary attention": (8 + 18 + 6, 32),
     "transformer": (35, 35),
     "batch norm in training": (15, 15),
     "radial": (3, 3),
@@ -234,8 +240,14 @@ def test_stabilisers_are_not_counted():
     assert explained == 8 and nullity > 9
 
 
-def test_key_bias_matters_under_rotary():
-    *_, spec = ready("rotary attention")
+def test_under_rotary_positions_planes_turn_and_nothing_more(key):
+    """All of GL(4) per head would be wrong, and so would a shift of the key bias."""
+    _, run, params, x, spec = ready("rotary attention")
+    (planes,) = (g for g in spec.generators if getattr(g, "pairs", ()))
+    assert planes.pairs == ((0, 2), (1, 3)) and planes.over == (spec.units[0].name,)
+    full = dataclasses.replace(planes, pairs=())
+    other = dataclasses.replace(spec, generators=(full,))
+    assert change(run, params, other.act({full.name: full.draw(key)}, params), x) > BROKEN
     assert not [g for g in spec.generators if g.kind == "shift" and g.target == "bk"]
     assert [g for g in spec.generators if g.kind == "shift" and g.target == "bv"]
     assert any(same(VALUES, described(g)) for g in spec.generators)

@@ -14,6 +14,7 @@ from .flips import signs
 from .kinds import KINDS, Generator, Shift
 from .mixing import Search, linear, orthogonal, scales, uniform
 from .probe import CannotProbe, Probe
+from .rotary import rotary
 from .shifts import carried_shifts, free_shifts
 
 DRAWS = 3
@@ -46,6 +47,8 @@ def _candidates(search: Search, wanted: Sequence[str]) -> list[Generator]:
         inside = {_support(g) for g in full}
         scaled = [s for s in scaled if _support(s) not in inside]
         all_kinds += [*full, *round_, *scaled]
+        if "linear" in wanted:
+            all_kinds += rotary(search, units)
         if "sign" in wanted:
             # the flips that a linear or orthogonal generator contains are not listed again
             taken = {frozenset(p[:2] for p in _support(g)) for g in (*full, *round_)}
