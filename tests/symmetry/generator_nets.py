@@ -7,7 +7,9 @@ import jax.numpy as jnp
 def normal(seed, /, **shapes):
     """Parameters: kernels of size 0.7, biases of 0.3, gains (names with a ``g``) around one."""
     out = {}
-    for key, (name, shape) in zip(jax.random.split(jax.random.key(seed), len(shapes)), shapes.items()):
+    for key, (name, shape) in zip(
+        jax.random.split(jax.random.key(seed), len(shapes)), shapes.items()
+    ):
         x = jax.random.normal(key, shape, "float64")
         out[name] = x * 0.7 if len(shape) > 1 else 0.3 * x + (1.0 if name[0] == "g" else 0.0)
     return out

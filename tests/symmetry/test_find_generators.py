@@ -20,6 +20,7 @@ NETS = {
     "abs": functools.partial(nets.mlp, jnp.abs),
     "tanh": functools.partial(nets.mlp, jnp.tanh),
     "sine": functools.partial(nets.mlp, jnp.sin),
+    "sine of frequency 30": functools.partial(nets.mlp, lambda v: jnp.sin(30 * v)),
     "cosine": functools.partial(nets.mlp, jnp.cos),
     "sigmoid": functools.partial(nets.mlp, jax.nn.sigmoid),
     "gelu": functools.partial(nets.mlp, jax.nn.gelu),
@@ -44,6 +45,7 @@ in_1 = {"w1.1": 1, "b1.0": 1}
 SCALES = [("scale", in_0 | {"w1.0": -1}), ("scale", in_1 | {"w2.0": -1})]
 ODD = [("sign", in_0 | {"w1.0": 1}), ("sign", in_1 | {"w2.0": 1})]
 EVEN = [("sign", in_0), ("sign", in_1)]
+PHASES = [("phase", {"b0": 1, "w1.0": 1}), ("phase", {"b1": 1, "w2.0": 1})]
 HEADS = [("linear", {"q.2": 1, "k.2": -1}), ("linear", {"v.2": 1, "o.1": -1})]
 VALUES = ("linear", {"v.2": 1, "bv.1": 1, "o.1": -1})
 #: By hand: the kind, and the exponent at each place ``block.axis``.
@@ -53,8 +55,9 @@ EXPECTED = {
     "relu squared": [("scale", in_0 | {"w1.0": -2}), ("scale", in_1 | {"w2.0": -2})],
     "abs": SCALES + EVEN,
     "tanh": ODD,
-    "sine": ODD,
-    "cosine": EVEN,
+    "sine": ODD + PHASES,
+    "cosine": EVEN + PHASES,
+    "sine of frequency 30": ODD + PHASES,
     "sigmoid": ODD,
     "gelu": [],
     "linear": [
@@ -147,6 +150,8 @@ def change(run, params, moved, x):
 
 def described(g):
     """Kind and exponents, with the sign that makes the larger number of them positive."""
+    if g.kind == "phase":
+        return g.kind, {g.target: 1.0} | {f"{t.block}.{t.axis}": 1.0 for t in g.terms}
     if g.kind == "shift":
         return g.kind, {" ".join([g.target, *map(str, g.constant), *in_part(g)]): 1.0}
     axes = ("" if t.axis is None else f".{t.axis}" for t in g.terms)
@@ -185,8 +190,13 @@ def test_exact(name, key):
         element = {g.name: g.draw(jax.random.fold_in(key, i))}
         if g.kind == "sign":
             element = {g.name: -jnp.ones(g.shape, jnp.int32)}
+        if g.kind == "phase":
+            assert g.step == pytest.approx(np.pi / (30 if "30" in name else 1), rel=1e-9)
+            element = {g.name: jnp.ones(g.shape, jnp.int32)}
         assert change(run, params, spec.act(element, params), x) < EXACT, g
-        for k in range(len(g.terms) if len(g.terms) + len(g.carries) > 1 else 0):
+        for k in range(
+            len(g.terms) if len(g.terms) + len(g.carries) > 1 or g.kind == "phase" else 0
+        ):
             lacking = dataclasses.replace(g, terms=g.terms[:k] + g.terms[k + 1 :])
             other = dataclasses.replace(spec, generators=(lacking,))
             wrong = change(run, params, other.act(element, params), x)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from wsljax import symmetry
-from wsljax.symmetry import Carry, Linear, Orthogonal, Scale, Shift, Sign, Term, Uniform
+from wsljax.symmetry import Carry, Linear, Orthogonal, Phase, Scale, Shift, Sign, Term, Uniform
 
 from .generator_nets import normal
 
@@ -15,11 +15,12 @@ SHAPES = {
     "bk": (2, 3), "bo": (4,), "bv": (2, 3), "e": (4, 6), "f": (6, 3), "gain": (6,), "k": (4, 2, 3),
     "o": (2, 3, 4), "q": (4, 2, 3), "r": (4, 4, 2), "s0": (3, 5), "s1": (5,), "s2": (5, 4), "s3": (4,),
     "v": (4, 2, 3), "var": (5,), "w0": (3, 7), "w1": (7,), "w2": (7, 7), "w3": (7, 2),
+    "x": (5,), "y": (5, 2),
 }  # fmt: skip
 AXES = {
     "bk": "h a[h]", "bo": "_", "bv": "h c[h]", "e": "_ d", "f": "d _", "gain": "d", "k": "_ h a[h]",
     "o": "h c[h] _", "q": "_ h a[h]", "r": "_ _ _", "s0": "_ m", "s1": "m", "s2": "m _", "s3": "_",
-    "v": "_ h c[h]", "var": "m", "w0": "_ u", "w1": "u", "w2": "u u", "w3": "u _",
+    "v": "_ h c[h]", "var": "m", "w0": "_ u", "w1": "u", "w2": "u u", "w3": "u _", "x": "p", "y": "p _",
 }  # fmt: skip
 GENERATORS = (
     Linear("qk", "a", (Term("q", 2, 1, (1,)), Term("k", 2, -1, (1,))), 3, ("h",), (2,)),
@@ -43,6 +44,10 @@ GENERATORS = (
     Orthogonal("turn", "d", (Term("e", 1), Term("f", 0, 1, through=("gain",))), 6),
     Scale("gain", "d", (Term("gain", 0), Term("f", 0, -1)), 6),
     Linear("rotary", None, (Term("r", 1), Term("r", 0, -1)), 4, pairs=((0, 2), (1, 3))),
+    Phase(
+        "phase", "p", (Term("y", 0),), 5, ("p",), (5,), target="x", step=1.25
+    ),
+    Sign("p sign", "p", (Term("x", 0), Term("y", 0)), 5),
     Uniform("whole", None, (Term("q", None, 1), Term("k", None, -1)), 1),
 )  # fmt: skip
 
@@ -130,8 +135,8 @@ def test_every_generator_does_what_it_says(hand, key):
 
 def test_kinds_restrict(hand, key):
     spec, _ = hand
-    assert set(spec.sample(key, kinds=("permutation",))) == {"h", "a", "c", "d", "m", "u"}
-    assert set(spec.sample(key, kinds=("sign", "uniform"))) == {"flip", "whole"}
+    assert set(spec.sample(key, kinds=("permutation",))) == {"h", "a", "c", "d", "m", "u", "p"}
+    assert set(spec.sample(key, kinds=("sign", "uniform"))) == {"flip", "p sign", "whole"}
     assert set(spec.algebra(kinds=("linear",))) == {"qk", "vo", "rotary"}
     with pytest.raises(ValueError, match="unknown kind 'spin'"):
         spec.sample(key, kinds=("spin",))
@@ -141,7 +146,7 @@ def test_algebra_and_exponential(hand, key):
     """Lines through zero become subgroups of one parameter."""
     spec, p = hand
     zero = spec.algebra()
-    assert set(zero) == {g.name for g in GENERATORS if g.kind != "sign"}
+    assert set(zero) == {g.name for g in GENERATORS if g.kind not in ("sign", "phase")}
     assert zero["turn"].shape == (15,) and zero["rotary"].shape == (2, 2)
     assert far(spec.act(spec.exp(zero), p), p) < 1e-15
     keys = jax.random.split(key, len(zero))
@@ -165,7 +170,9 @@ def test_transformations(hand, compiled, key):
     step = 1e-6
     for name in ("qk", "turn", "variance", "value bias", "rotary"):
         one = jnp.zeros_like(zero[name]).at[(0,) * zero[name].ndim].set(step)
-        up, down = (sum(map(jnp.sum, spec.act(spec.exp({name: s * one}), p).values())) for s in (1, -1))
+        up, down = (
+            sum(map(jnp.sum, spec.act(spec.exp({name: s * one}), p).values())) for s in (1, -1)
+        )
         assert slope[name][(0,) * zero[name].ndim] == pytest.approx(
             float((up - down) / 2 / step), rel=1e-5
         )

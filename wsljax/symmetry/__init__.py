@@ -7,6 +7,7 @@ from .generators import Carry as Carry
 from .generators import Generator as Generator
 from .generators import Linear as Linear
 from .generators import Orthogonal as Orthogonal
+from .generators import Phase as Phase
 from .generators import Scale as Scale
 from .generators import Shift as Shift
 from .generators import Sign as Sign

@@ -430,7 +430,7 @@ class Spec:
             for name in sorted(action.touched(self.generators, {gen.name: ()})):
                 if name not in blocks:
                     raise ValueError(f"generator {gen.name!r}: no block is called {name!r}")
-            for t in () if gen.kind == "shift" else gen.terms:
+            for t in () if gen.kind in ("shift", "phase") else gen.terms:
                 shape = blocks[t.block].shape
                 axes = (*t.parents, *(() if t.axis is None else (t.axis,)))
                 sizes = (*gen.sizes, *(() if t.axis is None else (gen.size,)))

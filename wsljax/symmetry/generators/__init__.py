@@ -5,6 +5,7 @@ from .kinds import Carry as Carry
 from .kinds import Generator as Generator
 from .kinds import Linear as Linear
 from .kinds import Orthogonal as Orthogonal
+from .kinds import Phase as Phase
 from .kinds import Scale as Scale
 from .kinds import Shift as Shift
 from .kinds import Sign as Sign

@@ -20,7 +20,18 @@ import jax.numpy as jnp
 from .. import elements
 from ..axes import Fixed, Unit
 from ..layout import blocks_of, decompose, recompose
-from .kinds import Generator, Linear, Orthogonal, Shift, Sign, Term, Uniform, part_slices, wider
+from .kinds import (
+    Generator,
+    Linear,
+    Orthogonal,
+    Phase,
+    Shift,
+    Sign,
+    Term,
+    Uniform,
+    part_slices,
+    wider,
+)
 
 Element = Mapping[str, jax.Array]
 
@@ -128,6 +139,13 @@ def act_on_blocks(
     for gen in generators:
         if isinstance(gen, Shift) and gen.name in g:
             t, x = g[gen.name], out[gen.target]
+            if isinstance(gen, Phase):
+                for term in gen.terms:
+                    y = out[term.block]
+                    sign = spread(1 - 2 * (t % 2), (*term.parents, term.axis), y.ndim)
+                    out[term.block] = y * sign.astype(y.dtype)
+                out[gen.target] = x + t.astype(x.dtype) * jnp.asarray(gen.step, x.dtype)
+                continue
             _carry(gen, t, out)
             work = wider(t.dtype, x.dtype)
             out[gen.target] = (x.astype(work) + expand(gen, t.astype(work), x)).astype(x.dtype)

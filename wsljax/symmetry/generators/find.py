@@ -13,6 +13,7 @@ from ..._compat import enable_x64
 from .flips import signs
 from .kinds import KINDS, Generator, Shift
 from .mixing import Search, linear, orthogonal, scales, uniform
+from .phases import phases
 from .probe import CannotProbe, Probe
 from .rotary import rotary
 from .shifts import carried_shifts, free_shifts
@@ -60,6 +61,8 @@ def _candidates(search: Search, wanted: Sequence[str]) -> list[Generator]:
     all_kinds = [g for g in all_kinds if not any(_inside(g, o) for o in all_kinds)]
     flips = [g for g in flips if not any(_inside(g, o) for o in (*all_kinds, *flips))]
     found = [g for g in (*all_kinds, *flips) if g.kind in wanted]
+    if "phase" in wanted:
+        found += phases(search)
     if "uniform" in wanted:
         found += uniform(search, all_kinds)
     if "shift" in wanted:
@@ -134,6 +137,8 @@ def _element(g: Generator, random: np.random.Generator) -> np.ndarray:
     x = random.standard_normal(g.shape)
     if g.kind == "shift":
         return x
+    if g.kind == "phase":
+        return random.integers(-2, 3, g.shape).astype(np.int32)
     if g.kind == "sign":
         return np.where(x > 0, 1, -1).astype(np.int32)
     if g.kind in ("scale", "uniform"):
@@ -161,5 +166,3 @@ def _unlawful(g: Generator, others: Sequence[Generator]) -> str | None:
         if c.weight in targets:
             return f"it reads {c.weight}, which {targets[c.weight]} shifts"
     return None
-
-

@@ -6,6 +6,7 @@ one set of units, or fixed). ``terms`` say on which blocks, along which axis, an
 independent copy for each index of the axes ``over``, as for units. Generators are static and hashable; an
 element of one is an array:
 
+``Phase``       integers, as ``Shift``   half periods of a sine added to the block ``target``
 ==============  ======================  =======================================================
 kind            element                 acts on a block
 ==============  ======================  =======================================================
@@ -62,7 +63,9 @@ class Term:
 def part_slices(part: tuple[tuple[int, int], ...], rank: int) -> tuple[slice, ...]:
     """The index of a part of a block, no axis lost."""
     chosen = dict(part)
-    return tuple(slice(chosen[k], chosen[k] + 1) if k in chosen else slice(None) for k in range(rank))
+    return tuple(
+        slice(chosen[k], chosen[k] + 1) if k in chosen else slice(None) for k in range(rank)
+    )
 
 
 @dataclass(frozen=True)
@@ -227,10 +230,14 @@ class Linear(Generator):
     def draw(self, key: jax.Array) -> jax.Array:
         if self.pairs:
             return super().draw(key)
-        k1, k2 = jax.random.split(key)  # a rotation times a triangle: every matrix, well conditioned
+        k1, k2 = jax.random.split(
+            key
+        )  # a rotation times a triangle: every matrix, well conditioned
         x = 0.5 * jax.random.normal(k2, self.shape, _float())
         one = jnp.eye(self.size, dtype=x.dtype)
-        return _matmul(_rotation(k1, self.shape), one * jnp.exp(x) + jnp.triu(x, 1) / self.size**0.5)
+        return _matmul(
+            _rotation(k1, self.shape), one * jnp.exp(x) + jnp.triu(x, 1) / self.size**0.5
+        )
 
     def matrix(self, g: jax.Array, exponent: float) -> jax.Array:
         return g if exponent > 0 else jnp.swapaxes(jnp.linalg.inv(g), -1, -2)
@@ -328,8 +335,35 @@ class Shift(Generator):
         return v
 
 
+@dataclass(frozen=True)
+class Phase(Shift):
+    """Half periods of a sine: ``k`` of them added to the bias ``target``, and ``(-1) ** k`` in its readers.
+
+    Its element counts them, one integer for each entry of the bias; ``step`` is half a period. ``terms``
+    are the readers.
+    """
+
+    step: float = 0.0
+
+    kind: ClassVar[str] = "phase"
+    continuous: ClassVar[bool] = False
+
+    @property
+    def algebra_shape(self) -> tuple[int, ...]:
+        return (0,)
+
+    def neutral(self) -> jax.Array:
+        return jnp.zeros(self.shape, jnp.int32)
+
+    def exp(self, v: jax.Array) -> jax.Array:
+        return self.neutral()
+
+    def draw(self, key: jax.Array) -> jax.Array:
+        return jax.random.randint(key, self.shape, -2, 3, jnp.int32)
+
+
 KINDS: dict[str, type[Generator]] = {
-    c.kind: c for c in (Scale, Sign, Linear, Orthogonal, Uniform, Shift)
+    c.kind: c for c in (Scale, Sign, Linear, Orthogonal, Uniform, Shift, Phase)
 }
 """The kinds by name, as in ``kinds=("scale", "sign")``; permutations are ``"permutation"``."""
 

@@ -12,7 +12,16 @@ import numpy as np
 
 from .kinds import Linear, Orthogonal, Scale, Shift, Term, Uniform, part_slices
 from .nullspace import null_vectors, rank, reduced
-from .occurrences import Occurrence, coordinates, copies, matrix_unit, occurrences, parts, sums, whole
+from .occurrences import (
+    Occurrence,
+    coordinates,
+    copies,
+    matrix_unit,
+    occurrences,
+    parts,
+    sums,
+    whole,
+)
 from .probe import Probe
 
 MOST_DRAWS = 64
@@ -239,9 +248,7 @@ def orthogonal(search: Search, units, scalings: list[Scale]) -> list[Orthogonal]
     variants = [plain]
     if folds:
         folded = [
-            replace(o, through=(folds[o.block, o.axis],))
-            if (o.block, o.axis) in folds
-            else o
+            replace(o, through=(folds[o.block, o.axis],)) if (o.block, o.axis) in folds else o
             for o in plain
             if o.block not in folds.values()
         ]
@@ -299,10 +306,6 @@ def uniform(search: Search, others: list) -> list[Uniform]:
         wider = np.concatenate([span, v[None]])
         if rank(wider) > len(span):
             span = wider
-            terms = tuple(
-                Term(n, None, float(e)) for n, e in zip(names, v, strict=True) if e
-            )
+            terms = tuple(Term(n, None, float(e)) for n, e in zip(names, v, strict=True) if e)
             found.append(Uniform(search.named("uniform", "all", found), None, terms, 1))
     return found
-
-

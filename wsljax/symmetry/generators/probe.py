@@ -58,11 +58,7 @@ class Probe:
         def flat(leaves, ins):
             y = fn(self.treedef.unflatten(leaves), *self.in_tree.unflatten(ins))
             parts = [jnp.ravel(v) for v in jax.tree.leaves(y) if _inexact(v)]
-            parts = [
-                p
-                for v in parts
-                for p in ((v.real, v.imag) if jnp.iscomplexobj(v) else (v,))
-            ]
+            parts = [p for v in parts for p in ((v.real, v.imag) if jnp.iscomplexobj(v) else (v,))]
             if not parts:
                 raise CannotProbe("the function returns no real numbers")
             return jnp.concatenate([p.astype(jnp.float64) for p in parts])
@@ -140,7 +136,11 @@ class Probe:
         with enable_x64(), jax.default_device(jax.devices("cpu")[0]):
             if name not in self._compiled:
                 try:
-                    self._compiled[name] = jax.jit(fn).lower(*args).compile(self.options if name in ("push", "evaluate") else QUICK)
+                    self._compiled[name] = (
+                        jax.jit(fn)
+                        .lower(*args)
+                        .compile(self.options if name in ("push", "evaluate") else QUICK)
+                    )
                 except CannotProbe:
                     raise
                 except Exception as e:

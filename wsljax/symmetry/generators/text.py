@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
-from .kinds import KINDS, Carry, Generator, Shift, Term
+from .kinds import KINDS, Carry, Generator, Phase, Shift, Term
 
 
 def to_data(gen: Generator) -> dict[str, Any]:
@@ -45,10 +45,14 @@ def row(gen: Generator) -> tuple[str, str, str, str]:
         "orthogonal": f"O({n})",
         "uniform": "R+",
         "shift": "R",
+        "phase": "Z",
     }[gen.kind]
     if getattr(gen, "pairs", ()):
         group = f"C*^{len(gen.pairs)}"
-    if isinstance(gen, Shift):
+    if isinstance(gen, Phase):
+        places = [f"{gen.target} + {gen.step:g} k"]
+        places += [f"{_place(t, 'sign')} (-1)^k" for t in gen.terms]
+    elif isinstance(gen, Shift):
         along = ",".join(map(str, gen.constant))
         places = [gen.target + (f" constant along axis {along}" if along else "")]
         places[0] += "".join(f" at {i} of axis {k}" for k, i in gen.part)
