@@ -18,10 +18,10 @@ import jax.numpy as jnp
 
 from .._compat import key_path_str
 from . import elements
+from .axes import Axis, Fixed, Unit, atoms, check_reindexing, format_axes, parse_axes, unclear_sizes
 from .generators import KINDS as GENERATOR_KINDS
 from .generators import Generator, action
 from .generators.text import from_data, to_data
-from .axes import Axis, Fixed, Unit, atoms, check_reindexing, format_axes, parse_axes, unclear_sizes
 from .layout import Block, blocks_of, decompose, recompose
 
 KINDS = ("permutation", *GENERATOR_KINDS)

@@ -12,10 +12,11 @@ import numpy as np
 from ..._compat import enable_x64
 from .flips import signs
 from .kinds import KINDS, Generator, Shift
-from .mixing import Search, linear, orthogonal, scales, uniform
+from .mixing import linear, orthogonal, scales, uniform
 from .phases import phases
 from .probe import CannotProbe, Probe
 from .rotary import rotary
+from .search import Search
 from .shifts import carried_shifts, free_shifts
 
 DRAWS = 3

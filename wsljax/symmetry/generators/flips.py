@@ -11,8 +11,8 @@ from itertools import chain, combinations
 import numpy as np
 
 from .kinds import Carry, Scale, Sign
-from .mixing import Search
 from .occurrences import Occurrence, carry_equation, coordinates, copies, matrix_unit, whole
+from .search import Search
 
 MOST_PLACES = 6
 """All subsets of so many places are tried; of more, those that scalings and whole sets suggest."""

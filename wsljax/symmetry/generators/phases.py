@@ -7,8 +7,8 @@ from itertools import chain, combinations
 import numpy as np
 
 from .kinds import Phase
-from .mixing import Search
 from .occurrences import Occurrence, coordinates, copies
+from .search import Search
 
 STEP = 0.01
 FREQUENCIES = (1.0, 30.0, np.pi, 2 * np.pi)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from .kinds import Linear
-from .mixing import Search
 from .occurrences import Occurrence, copies, matrix_unit, sums
+from .search import Search
 
 Pairs = tuple[tuple[int, int], ...]
 

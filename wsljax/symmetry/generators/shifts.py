@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from .kinds import Carry, Shift
-from .mixing import Search
 from .occurrences import LETTERS, carry_equation, coordinates, copies
+from .search import Search
 
 
 def free_shifts(search: Search) -> list[Shift]:
