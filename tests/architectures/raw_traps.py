@@ -8,7 +8,7 @@ from .raw_draw import affine, data, draw
 from .registry import case
 
 
-def _two_layers(middle, hidden, width, batch=24):
+def _two_layers(middle, hidden, width, batch=96):
     """``build``: 3 -> 4 -> ``hidden`` -> [middle] -> ``width`` features -> 2 outputs."""
 
     def build(key):
