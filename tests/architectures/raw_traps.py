@@ -8,7 +8,7 @@ from .raw_draw import affine, data, draw
 from .registry import case
 
 
-def _two_layers(middle, hidden, width, batch=96):
+def _two_layers(middle, hidden, width, batch=24):
     """``build``: 3 -> 4 -> ``hidden`` -> [middle] -> ``width`` features -> 2 outputs."""
 
     def build(key):
@@ -33,9 +33,9 @@ def _pairs(h):
 
 # S_4 alone in most of these: the layer of 4 before is free, the one that is treated so is not.
 
-# The first unit that is positive: which is first depends on the order, ties being the rule.
+# The first unit above a threshold: which is first depends on the order, ties being the rule.
 case("raw/first_positive", group=((4, 1),))(
-    _two_layers(lambda h: _one_hot(jnp.argmax(h > 0, axis=-1), 5, h), 5, 5, batch=256)
+    _two_layers(lambda h: _one_hot(jnp.argmax(h > 0.6, axis=-1), 5, h), 5, 5, batch=256)
 )
 
 # Rectified scores tie at zero, where the two largest are picked by position.
