@@ -353,6 +353,15 @@ class Spec:
             object.__setattr__(spec, "treedef", jax.tree_util.tree_structure(like))
         return spec
 
+    def _is_simple(self, tree: Axis) -> bool:
+        """Whether an axis is fixed, or one set of units of the right size that is not nested."""
+        if type(tree) is Fixed:
+            return True
+        if type(tree) is not Unit or tree.part is not None or tree.at:
+            return False
+        u = self._units.get(tree.name)
+        return u is not None and u.size == tree.size and not u.over
+
     def validate(self) -> None:
         """Check that trees, shapes and units fit together.
 
@@ -364,6 +373,8 @@ class Spec:
                 raise ValueError(
                     f"{leaf.path!r}: annotation has sizes {tuple(t.size for t in leaf.trees)}, the array {leaf.shape}"
                 )
+            if all(self._is_simple(t) for t in leaf.trees):
+                continue
             for k, t in enumerate(leaf.trees):
                 try:
                     check_reindexing(t)
