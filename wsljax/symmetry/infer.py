@@ -278,7 +278,7 @@ def _abstract(x: Any) -> jax.ShapeDtypeStruct:
     """Shape and dtype, as jax has it: a numpy float64 is a float32 where x64 is off."""
     dtype = getattr(x, "dtype", None)
     if dtype is None or isinstance(dtype, np.dtype):
-        dtype = jax.dtypes.result_type(x if dtype is None else dtype)
+        dtype = jax.dtypes.result_type(x if dtype is None else np.zeros((), dtype))
     return jax.ShapeDtypeStruct(np.shape(x), dtype)
 
 
