@@ -12,7 +12,7 @@ from .registry import case
 
 def run(cell, xs, reverse=False):
     """States of a cell over time; an LSTM's carry is a pair whose first is its output."""
-    zero = jnp.zeros(cell.hidden_size, xs.dtype)
+    zero = jnp.zeros(cell.hidden_size, jnp.result_type(cell.weight_ih, xs))
     pair = isinstance(cell, eqx.nn.LSTMCell)
 
     def step(carry, x):

@@ -33,9 +33,9 @@ def _pairs(h):
 
 # S_4 alone in most of these: the layer of 4 before is free, the one that is treated so is not.
 
-# The first unit that is positive: which is first depends on the order, ties being the rule.
+# The first unit above a threshold: which is first depends on the order, ties being the rule.
 case("raw/first_positive", group=((4, 1),))(
-    _two_layers(lambda h: _one_hot(jnp.argmax(h > 0, axis=-1), 5, h), 5, 5, batch=256)
+    _two_layers(lambda h: _one_hot(jnp.argmax(h > 0.6, axis=-1), 5, h), 5, 5, batch=256)
 )
 
 # Rectified scores tie at zero, where the two largest are picked by position.

@@ -14,6 +14,8 @@ from configs.quickstart import Config  # noqa: E402
 from experiments import quickstart  # noqa: E402
 from wsljax import train  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("quickstart")  # the fixture is made once
+
 SMALL = Config(
     networks=96, widths=(6, 5), max_steps=40, channels=6, layers=2, steps=30, every=10, batch=16,
     resamples=50, quiet=True,

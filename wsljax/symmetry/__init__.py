@@ -13,6 +13,7 @@ from .generators import Shift as Shift
 from .generators import Sign as Sign
 from .generators import Term as Term
 from .generators import Uniform as Uniform
+from .handwritten import parse as parse
 from .infer import infer as infer
 from .inference.walk import register_rule as register_rule
 from .layout import Block as Block
@@ -20,4 +21,3 @@ from .spec import Leaf as Leaf
 from .spec import Pinned as Pinned
 from .spec import Spec as Spec
 from .spec import Units as Units
-from .spec import parse as parse

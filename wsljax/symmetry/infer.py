@@ -303,9 +303,11 @@ def _units_in(tree):
 
 
 def _abstract(x: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(
-        np.shape(x), jax.dtypes.result_type(x) if not hasattr(x, "dtype") else x.dtype
-    )
+    """Shape and dtype, as jax has it: a numpy float64 is a float32 where x64 is off."""
+    dtype = getattr(x, "dtype", None)
+    if dtype is None or isinstance(dtype, np.dtype):
+        dtype = jax.dtypes.result_type(x if dtype is None else np.zeros((), dtype))
+    return jax.ShapeDtypeStruct(np.shape(x), dtype)
 
 
 def _check_leaf(path: str, leaf: Any) -> None:

@@ -142,6 +142,7 @@ class Spec:
         """Natural logarithm of the number of permutations in the group.
 
         >>> import jax.numpy as jnp, math
+        >>> from wsljax.symmetry import parse
         >>> spec = parse({"w": jnp.zeros((3, 4))}, {"w": "_ h"})
         >>> round(math.exp(spec.log_order()))
         24
@@ -442,6 +443,15 @@ class Spec:
                         f"do not have the sizes {sizes}"
                     )
 
+    def _is_simple(self, tree: Axis) -> bool:
+        """Whether an axis is fixed, or one set of units of the right size that is not nested."""
+        if type(tree) is Fixed:
+            return True
+        if type(tree) is not Unit or tree.part is not None or tree.at:
+            return False
+        u = self._units.get(tree.name)
+        return u is not None and u.size == tree.size and not u.over
+
     def validate(self) -> None:
         """Check that trees, shapes and units fit together.
 
@@ -453,6 +463,8 @@ class Spec:
                 raise ValueError(
                     f"{leaf.path!r}: annotation has sizes {tuple(t.size for t in leaf.trees)}, the array {leaf.shape}"
                 )
+            if all(self._is_simple(t) for t in leaf.trees):
+                continue
             for k, t in enumerate(leaf.trees):
                 try:
                     check_reindexing(t)
@@ -541,44 +553,3 @@ def _rebuild(structure):
     if "list" in structure:
         return [_rebuild(c) for c in structure["list"]]
     return tuple(_rebuild(c) for c in structure["tuple"])
-
-
-def parse(params: Any, annotations: Any) -> Spec:
-    """The spec that hand-written annotations describe.
-
-    Args:
-        params: any tree of arrays or ``ShapeDtypeStruct``s.
-        annotations: ``{path: text}``, or a tree of texts of the structure of ``params``.
-
-    Returns:
-        A :class:`Spec` with the units in order of first appearance.
-
-    Raises:
-        ValueError: for an unknown path, a rank or size that does not fit, or a size that neither
-            shapes nor ``=n`` in the text tell; each names the path.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> params = {"w0": jnp.zeros((2, 16)), "w1": jnp.zeros((16, 1))}
-        >>> parse(params, {"w0": "_ h", "w1": "h _"}).units
-        (Units(name='h', size=16, over=(), parts=()),)
-    """
-    from .resolve import resolve
-
-    flat, treedef = jax.tree_util.tree_flatten_with_path(params)
-    shapes = {key_path_str(p): tuple(x.shape) for p, x in flat}
-    texts = annotations
-    if not isinstance(annotations, Mapping) or set(annotations) != set(shapes):
-        tree = jax.tree_util.tree_flatten_with_path(
-            annotations, is_leaf=lambda x: isinstance(x, str)
-        )[0]
-        texts = {key_path_str(p): x for p, x in tree}
-    if set(texts) != set(shapes):
-        raise ValueError(
-            f"annotations do not match params: missing {sorted(set(shapes) - set(texts))}, "
-            f"unknown {sorted(set(texts) - set(shapes))}"
-        )
-    leaves, units = resolve({p: (texts[p], shapes[p]) for p in shapes})
-    spec = Spec(tuple(Leaf(p, shapes[p], t) for p, t in leaves.items()), units, treedef=treedef)
-    spec.validate()
-    return spec

@@ -111,15 +111,20 @@ def fuse_factors(cells: Cells) -> dict[int, int]:
     """Classes that are one set of units, indexed by a product: ``{class: the first of its group}``."""
     together: dict[int, set[int]] = {}
     alone: set[int] = set()
+    apart: set[int] = set()  # classes that have stood without any other
     for _, _, cell in cells.every_cell():
-        counts: dict[int, int] = defaultdict(int)
-        for nodes in cell:
-            for n in nodes:
-                counts[cells.root(n)] += 1
+        roots = [cells.root(n) for nodes in cell for n in nodes]
+        if apart.issuperset(roots):
+            continue
+        if len(roots) == 1:
+            apart.add(roots[0])
+        counts = Counter(roots)
         free = {c for c, k in counts.items() if k == 1 and not cells.is_fixed(c)}
         alone |= {c for c, k in counts.items() if k > 1}
         for c in free:
             together[c] = together[c] & free if c in together else set(free)
+            if len(together[c]) == 1:
+                apart.add(c)
     groups: dict[int, int] = {}
     for c in sorted(together):
         if c in alone or c in groups:

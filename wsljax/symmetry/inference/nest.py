@@ -23,17 +23,23 @@ def parents(cells: Cells, candidates: set[int]) -> dict[int, list[tuple[int, Sea
     """
     beside: dict[int, set[int]] = {}
     homes: dict[int, list[list[int]]] = defaultdict(list)
+    open_ = set(candidates)  # those that may still have a parent
     for _, _, cell in cells.every_cell():
         nodes = [n for group in cell for n in group]
         roots = {n: cells.root(n) for n in nodes}
+        if open_.isdisjoint(roots.values()):
+            continue
         for n in nodes:
             c = roots[n]
-            if c not in candidates:
+            if c not in open_:
                 continue
             others = {roots[m] for m in nodes if m != n and cells.size[m] > 1}
+            others.discard(c)
             beside[c] = beside[c] & others if c in beside else others
             homes[c].append(nodes)
-    interesting = {c for c, v in beside.items() if v - {c}}
+            if not beside[c]:
+                open_.discard(c)
+    interesting = {c for c, v in beside.items() if v}
     ties: dict[int, list] = defaultdict(list)
     if interesting:
         for instance in cells.instances:
@@ -46,7 +52,7 @@ def parents(cells: Cells, candidates: set[int]) -> dict[int, list[tuple[int, Sea
     for c in interesting:
         found = [
             (b, seats)
-            for b in sorted(beside[c] - {c})
+            for b in sorted(beside[c])
             for seats in _all_seats(cells, c, b, homes[c], ties[c])
         ]
         if found:

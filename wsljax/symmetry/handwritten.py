@@ -1,15 +1,58 @@
-"""Sizes for hand-written annotations: solve every name's size from the shapes of the leaves."""
+"""``parse``: hand-written annotations as a spec, every name's size solved from the shapes of the leaves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
+from typing import Any
 
+import jax
+
+from .._compat import key_path_str
 from .axes import UNKNOWN, Alt, Axis, Fixed, Reorder, Sum, Unit, atoms, ordered, parse_axes
-from .spec import Units
+from .spec import Leaf, Spec, Units
 
 Name = tuple[str, int | None]
+
+
+def parse(params: Any, annotations: Any) -> Spec:
+    """The spec that hand-written annotations describe.
+
+    Args:
+        params: any tree of arrays or ``ShapeDtypeStruct``s.
+        annotations: ``{path: text}``, or a tree of texts of the structure of ``params``.
+
+    Returns:
+        A :class:`Spec` with the units in order of first appearance.
+
+    Raises:
+        ValueError: for an unknown path, a rank or size that does not fit, or a size that neither
+            shapes nor ``=n`` in the text tell; each names the path.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> params = {"w0": jnp.zeros((2, 16)), "w1": jnp.zeros((16, 1))}
+        >>> parse(params, {"w0": "_ h", "w1": "h _"}).units
+        (Units(name='h', size=16, over=(), parts=()),)
+    """
+    flat, treedef = jax.tree_util.tree_flatten_with_path(params)
+    shapes = {key_path_str(p): tuple(x.shape) for p, x in flat}
+    texts = annotations
+    if not isinstance(annotations, Mapping) or set(annotations) != set(shapes):
+        tree = jax.tree_util.tree_flatten_with_path(
+            annotations, is_leaf=lambda x: isinstance(x, str)
+        )[0]
+        texts = {key_path_str(p): x for p, x in tree}
+    if set(texts) != set(shapes):
+        raise ValueError(
+            f"annotations do not match params: missing {sorted(set(shapes) - set(texts))}, "
+            f"unknown {sorted(set(texts) - set(shapes))}"
+        )
+    leaves, units = resolve({p: (texts[p], shapes[p]) for p in shapes})
+    spec = Spec(tuple(Leaf(p, shapes[p], t) for p, t in leaves.items()), units, treedef=treedef)
+    spec.validate()
+    return spec
 
 
 def resolve(
