@@ -115,7 +115,9 @@ EXPECTED = {
     ],
     "lora": [("linear", {"a.1": 1, "b.0": -1})],
 }
-#: Directions explained and all there are; where they differ, what is missing.
+#: Directions explained and all there are. What is missing where they differ:
+#: BatchNorm in inference: its bias moved into the bias before it, through gain and variance (5);
+#: LayerNorm: rotations about the mean (6), and readers moved along the inverse of the gain (4).
 COMPLETE = {
     "leaky": (9, 9),
     "tanh": (0, 0),
@@ -127,6 +129,8 @@ COMPLETE = {
     "rotary attention": (8 + 18 + 6, 32),
     "transformer": (35, 35),
     "batch norm in training": (15, 15),
+    "batch norm in inference": (20, 25),
+    "layer norm": (15, 25),
     "radial": (3, 3),
     "gated": (5, 5),
     "classifier": (11, 11),
@@ -308,3 +312,30 @@ def test_float32_inside_is_searched_with_its_tolerance():
     spec = symmetry.infer(fn, p, nets.inputs(12, 3))
     assert [described(g)[0] for g in spec.generators] == ["scale"]
     assert set(described(spec.generators[0])[1]) == {"w0.1", "b0.0", "w1.0"}
+
+
+def test_derivatives_that_are_not_finite_are_null_in_no_direction():
+    """A square root at zero: values are fine, derivatives are not."""
+
+    def fn(p, x):
+        return jnp.sqrt(jax.nn.relu(x @ p["w0"])) @ p["w1"]
+
+    p = nets.normal(0, w0=(3, 5), w1=(5, 2))
+    spec = symmetry.infer(fn, p, nets.inputs(12, 3))
+    assert all(g.kind in ("scale", "sign") for g in spec.generators)
+    run = jax.jit(fn)
+    for g in spec.generators:
+        moved = spec.act({g.name: g.draw(jax.random.key(0))}, p)
+        assert change(run, p, moved, nets.inputs(12, 3)) < 1e-10
+
+
+def test_a_function_that_fails_in_float64_is_skipped_with_its_reason():
+    def fn(p, x):
+        if p["w"].dtype != jnp.float32:
+            raise RuntimeError("single precision only")
+        return jnp.tanh(x @ p["w"]).sum(-1)
+
+    p = {"w": jnp.ones((3, 4), "float32")}
+    spec = symmetry.infer(fn, p, jnp.ones((2, 3), "float32"))
+    assert spec.generators == () and "single precision only" in spec.skipped[0]
+    assert len(spec.units) == 1

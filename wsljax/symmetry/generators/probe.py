@@ -134,19 +134,16 @@ class Probe:
     def program(self, name: str, fn: Callable, *args: Any) -> Any:
         """``fn(*args)``, compiled once under ``name``, in float64 on a CPU."""
         with enable_x64(), jax.default_device(jax.devices("cpu")[0]):
-            if name not in self._compiled:
-                try:
-                    self._compiled[name] = (
-                        jax.jit(fn)
-                        .lower(*args)
-                        .compile(self.options if name in ("push", "evaluate") else QUICK)
-                    )
-                except CannotProbe:
-                    raise
-                except Exception as e:
-                    first = str(e).strip().splitlines() or [""]
-                    raise CannotProbe(f"{type(e).__name__}: {first[0][:120]}") from e
-            return self._compiled[name](*args)
+            try:
+                if name not in self._compiled:
+                    options = self.options if name in ("push", "evaluate") else QUICK
+                    self._compiled[name] = jax.jit(fn).lower(*args).compile(options)
+                return self._compiled[name](*args)
+            except CannotProbe:
+                raise
+            except Exception as e:  # whatever a user's function raises in float64 is a reason to skip
+                first = str(e).strip().splitlines() or [""]
+                raise CannotProbe(f"{type(e).__name__}: {first[0][:120]}") from e
 
     def evaluate(self, many: Sequence[Sequence[np.ndarray]], inputs: list) -> np.ndarray:
         """Outputs, one row for each list of leaves."""

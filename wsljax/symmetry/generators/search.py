@@ -56,7 +56,9 @@ class Search:
         """
         leaves, inputs, y = self.probe.draw(k)
         leaves = leaves if at is None else at(k, leaves)
-        part = self.probe.push(make(k, leaves), leaves, inputs).T
+        part = np.array(self.probe.push(make(k, leaves), leaves, inputs).T)
+        wrong = ~np.isfinite(part)  # what cannot be differentiated here is null in no direction
+        part[wrong] = np.random.default_rng(k).standard_normal(int(wrong.sum()))
         return part / (np.std(y) or np.max(np.abs(y)) or 1.0)
 
     def some_columns(self, make) -> np.ndarray:
