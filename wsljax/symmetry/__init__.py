@@ -1,6 +1,18 @@
 """What leaves a network's function unchanged: ``Spec``, its group, and its inference from a trace."""
 
 from .check import check as check
+from .completeness import Completeness as Completeness
+from .completeness import completeness as completeness
+from .generators import Carry as Carry
+from .generators import Generator as Generator
+from .generators import Linear as Linear
+from .generators import Orthogonal as Orthogonal
+from .generators import Phase as Phase
+from .generators import Scale as Scale
+from .generators import Shift as Shift
+from .generators import Sign as Sign
+from .generators import Term as Term
+from .generators import Uniform as Uniform
 from .handwritten import parse as parse
 from .infer import infer as infer
 from .inference.walk import register_rule as register_rule

@@ -26,7 +26,7 @@ def check(
             may leave the function unchanged by chance.
 
     Returns:
-        ``{units name: change}`` and, under ``"all"``, the change under a random element of the whole
+        ``{name of units or generator: change}`` and, under ``"all"``, the change under a random element of the whole
         group. A change is the largest difference of any output entry, relative to the largest entry of
         that output. For a spec with free ends, ``f(g p, g x)`` is compared with ``g f(p, x)``.
 

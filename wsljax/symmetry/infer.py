@@ -19,6 +19,7 @@ import gc
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -27,6 +28,7 @@ import numpy as np
 from .._compat import is_tracer, key_path_str, open_jaxpr
 from . import rules  # noqa: F401
 from .axes import Unit, atoms
+from .generators.find import find
 from .inference.annotate import Annotator
 from .inference.cells import Cells
 from .inference.distinct import with_ranks
@@ -45,21 +47,25 @@ def infer(
     *inputs: Any,
     free_inputs: bool | tuple[bool, ...] = False,
     free_outputs: bool = False,
-    kinds: tuple[str, ...] | None = None,
+    kinds: tuple[str, ...] | None = ("permutation",),
 ) -> Spec:
     """Find what leaves ``fn(params, *inputs)`` unchanged.
 
     Args:
         fn: any JAX function, jitted or not.
-        params: tree of arrays, or of ``ShapeDtypeStruct``s; no array is allocated.
-        *inputs: trees of arrays or ``ShapeDtypeStruct``s; only shapes and dtypes are read.
+        params: tree of arrays, or of ``ShapeDtypeStruct``s.
+        *inputs: trees of arrays or ``ShapeDtypeStruct``s. For permutations only shapes and dtypes are
+            read; the other kinds of generators are looked for where all values are given.
         free_inputs: let inputs move (one flag each, or one for all); ``spec.inputs`` says how.
         free_outputs: let outputs move; ``spec.outputs`` says how.
-        kinds: generators to look for; by default all there are.
+        kinds: what to look for, as in ``("permutation", "scale")``; ``None`` for all there are. Kinds
+            beyond permutations need values, and run the function.
 
     Returns:
         The :class:`Spec`: every permutation of axes found to leave the function unchanged, nested
-        units included. ``spec.pinned`` says what was fixed, and why.
+        units included, and the generators beyond permutations, each verified by moving random parameters
+        in float64. ``spec.pinned`` says what was fixed, ``spec.skipped`` what was not looked for or
+        dropped, and why.
 
     Raises:
         TypeError: for leaves that are not floating-point arrays, or a function that closes over tracers.
@@ -117,7 +123,30 @@ def infer(
             free_outputs,
             with_ranks(jaxpr, RULES.keys() - {"scan", "while", "cond"}),
         )
-        return _analyse(trace, paths, end_paths, out_tree, treedef)
+        spec = _analyse(trace, paths, end_paths, out_tree, treedef)
+    return _with_generators(fn, params, spec, inputs, kinds)
+
+
+def _with_generators(
+    fn: Callable, params: Any, spec: Spec, inputs: tuple, kinds: tuple[str, ...] | None
+) -> Spec:
+    """The spec with its generators, where there are values to look for them with."""
+    wanted = [k for k in KINDS if k != "permutation" and (kinds is None or k in kinds)]
+    if not wanted:
+        return spec
+    values = jax.tree_util.tree_leaves((params, inputs))
+    why = None
+    if any(isinstance(x, jax.ShapeDtypeStruct) or is_tracer(x) for x in values):
+        why = "they need values, and only shapes were given"
+    elif spec.inputs is not None or spec.outputs is not None:
+        why = "they are not looked for where inputs or outputs are free"
+    if why:
+        found, skipped = (), (f"generators {', '.join(wanted)}: {why}",)
+    else:
+        found, skipped = find(fn, params, spec, inputs, wanted)
+    spec = replace(spec, generators=found, skipped=skipped)
+    spec.validate()
+    return spec
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from .axes import format_axes
+from .generators.text import row
 
 LONGEST = 40
 """Characters of a reindexed axis's order that the table shows."""
@@ -41,8 +42,11 @@ def table(spec) -> str:
             copies = " x ".join(f"{o} ({spec.size_of(o)})" for o in u.over)
             rows.append((u.name, str(u.size), copies or "-", f"S_{u.size}"))
         lines += ["", *_columns(rows)]
-    for g in spec.generators:
-        lines.append(str(g))
+    if spec.generators:
+        rows = [("generator", "group", "one copy for each of", "acts on")]
+        lines += ["", *_columns(rows + [row(g) for g in spec.generators])]
+    if spec.skipped:
+        lines += ["", *(f"skipped: {note}" for note in spec.skipped)]
     if spec.pinned:
         rows = [("pinned", "axis", "size", "why")]
         rows += [(p.path or "(itself)", str(p.axis), str(p.size), p.reason) for p in spec.pinned]

@@ -19,9 +19,12 @@ import jax.numpy as jnp
 from .._compat import key_path_str
 from . import elements
 from .axes import Axis, Fixed, Unit, atoms, check_reindexing, format_axes, parse_axes, unclear_sizes
+from .generators import KINDS as GENERATOR_KINDS
+from .generators import Generator, action
+from .generators.text import from_data, to_data
 from .layout import Block, blocks_of, decompose, recompose
 
-KINDS = ("permutation",)
+KINDS = ("permutation", *GENERATOR_KINDS)
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,21 @@ class Spec:
     Attributes:
         leaves: one :class:`Leaf` per array, in flattening order.
         units: the permutation groups, as :class:`Units`.
-        generators: what else leaves the function unchanged (none yet beyond permutations).
+        generators: what else leaves the function unchanged; see :mod:`.generators`.
         inputs, outputs: how ``x`` and ``f(x)`` move, where asked for (``free_inputs``/``free_outputs``).
         pinned: the fixed axes and why; not part of equality.
+        skipped: kinds of generators that were not looked for, and candidates that were dropped, and
+            why; not part of equality.
     """
 
     leaves: tuple[Leaf, ...]
     units: tuple[Units, ...]
-    generators: tuple[Any, ...] = ()
+    generators: tuple[Generator, ...] = ()
     inputs: tuple[Leaf, ...] | None = None
     outputs: tuple[Leaf, ...] | None = None
     pinned: tuple[Pinned, ...] = field(default=(), compare=False)
     treedef: Any = field(default=None, compare=False)
+    skipped: tuple[str, ...] = field(default=(), compare=False)
 
     # ------------------------------------------------------------------ reading
     @cached_property
@@ -155,40 +161,93 @@ class Spec:
 
     # ------------------------------------------------------------------ the group
     def sample(self, key: jax.Array, kinds: Sequence[str] | None = None) -> dict[str, jax.Array]:
-        """A uniformly random element of the group (of the subgroup of the given ``kinds``)."""
-        for kind in kinds or ():
-            if kind not in KINDS:
-                raise ValueError(f"unknown kind {kind!r}; known: {KINDS}")
-        return elements.sample(self, key)
+        """A random element of the group, uniform in what is finite.
+
+        ``kinds`` restricts it to a subgroup, as in ``("permutation", "sign")``: the element then has
+        the entries of these kinds only, and leaves the others alone.
+        """
+        wanted = self._wanted(kinds)
+        if not wanted:
+            return elements.sample(self, key) if _has(kinds, "permutation") else {}
+        first, *rest = jax.random.split(key, len(wanted) + 1)
+        out = elements.sample(self, first) if _has(kinds, "permutation") else {}
+        return out | {gen.name: gen.draw(k) for gen, k in zip(wanted, rest, strict=True)}
 
     def identity(self) -> dict[str, jax.Array]:
         """The element that moves nothing."""
-        return elements.identity(self)
+        return elements.identity(self) | {gen.name: gen.neutral() for gen in self.generators}
 
     def compose(self, g2, g1) -> dict[str, jax.Array]:
         """The element that acts as ``g1`` and then ``g2``."""
-        return elements.compose(self, self._checked(g2), self._checked(g1))
+        g2, g1 = self._checked(g2), self._checked(g1)
+        out = elements.compose(self, g2, g1)
+        if self.generators:
+            out |= action.compose(self, g2, g1, elements.inverse(self, g1))
+        return out
 
     def inverse(self, g) -> dict[str, jax.Array]:
         """The element that undoes ``g``."""
-        return elements.inverse(self, self._checked(g))
+        g = self._checked(g)
+        out = elements.inverse(self, g)
+        return out | action.inverse(self, g) if self.generators else out
+
+    def algebra(self, kinds: Sequence[str] | None = None) -> dict[str, jax.Array]:
+        """The zero of the Lie algebra: one array for each continuous generator; see :meth:`exp`."""
+        return {
+            gen.name: jnp.zeros(gen.algebra_shape, gen.neutral().dtype)
+            for gen in self._wanted(kinds)
+            if gen.continuous
+        }
+
+    def exp(self, v: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """The element in the direction ``v``, shaped as :meth:`algebra` gives it.
+
+        Generators that ``v`` leaves out stay neutral: the element has no entry for them.
+
+        Raises:
+            ValueError: if ``v`` has a name or a shape that no continuous generator has.
+        """
+        out = {}
+        known = {gen.name: gen for gen in self.generators if gen.continuous}
+        for name, x in v.items():
+            if name not in known:
+                raise ValueError(f"direction has {name!r}; continuous generators: {tuple(known)}")
+            x = jnp.asarray(x)
+            if x.shape != known[name].algebra_shape:
+                raise ValueError(
+                    f"direction[{name!r}] has shape {x.shape}; expected {known[name].algebra_shape}"
+                )
+            out[name] = known[name].exp(x)
+        return out
 
     def act(self, g, params: Any) -> Any:
         """The weights moved by ``g``: another tree that computes the same function.
 
-        Units that ``g`` leaves out stay where they are.
+        Units and generators that ``g`` leaves out stay where they are. Generators act first, then
+        permutations.
 
         Raises:
             ValueError: if ``params`` does not match the spec, or ``g`` names what it does not know.
         """
-        g = self._checked(g)
+        full = self._checked(g)
         leaves = self.flatten(params)
         treedef = jax.tree_util.tree_structure(params)
-        moved = [
-            elements.act_on_leaf(self, g, leaf.trees, _array(x))
-            for leaf, x in zip(self.leaves, leaves)
-        ]
+        moved = [_array(x) for x in leaves]
+        some = {name: full[name] for name in g if name not in self._units}
+        if some:
+            moved = action.act_on_leaves(self, some, moved)
+        if any(name in self._units for name in g):
+            moved = [
+                elements.act_on_leaf(self, full, leaf.trees, x)
+                for leaf, x in zip(self.leaves, moved, strict=True)
+            ]
         return jax.tree_util.tree_unflatten(treedef, moved)
+
+    def _wanted(self, kinds: Sequence[str] | None) -> list[Generator]:
+        for kind in kinds or ():
+            if kind not in KINDS:
+                raise ValueError(f"unknown kind {kind!r}; known: {KINDS}")
+        return [gen for gen in self.generators if _has(kinds, gen.kind)]
 
     def act_inputs(self, g, inputs: tuple) -> tuple:
         """The inputs moved by ``g`` (a spec inferred with ``free_inputs``; else unchanged)."""
@@ -210,22 +269,26 @@ class Spec:
         return jax.tree_util.tree_unflatten(treedef, moved)
 
     def _checked(self, g) -> dict[str, jax.Array]:
+        """``g`` with an entry for all units and generators, every shape checked."""
+        known = {gen.name: gen.shape for gen in self.generators}
+        for u in self.units:
+            known[u.name] = (*[self.size_of(o) for o in u.over], u.size)
         for name in g:
-            if name not in self._units:
+            if name not in known:
                 raise ValueError(
-                    f"element has {name!r}, which is not among the units {tuple(self._units)}"
+                    f"element has {name!r}, which is not among the units {tuple(self._units)} or the "
+                    f"generators {tuple(gen.name for gen in self.generators)}"
                 )
         out = {}
         for u in self.units:
-            shape = (*[self.size_of(o) for o in u.over], u.size)
-            if u.name not in g:
-                out[u.name] = jnp.broadcast_to(jnp.arange(u.size), shape)
-                continue
-            out[u.name] = jnp.asarray(g[u.name])
-            if out[u.name].shape != shape:
-                raise ValueError(
-                    f"element[{u.name!r}] has shape {out[u.name].shape}; expected {shape}"
-                )
+            shape = known[u.name]
+            default = jnp.broadcast_to(jnp.arange(u.size), shape) if u.name not in g else None
+            out[u.name] = jnp.asarray(g[u.name]) if default is None else default
+        for gen in self.generators:
+            out[gen.name] = jnp.asarray(g[gen.name]) if gen.name in g else gen.neutral()
+        for name, x in out.items():
+            if x.shape != known[name]:
+                raise ValueError(f"element[{name!r}] has shape {x.shape}; expected {known[name]}")
         return out
 
     # ------------------------------------------------------------------ blocks
@@ -301,6 +364,8 @@ class Spec:
                 ],
                 "inputs": leaves(self.inputs),
                 "outputs": leaves(self.outputs),
+                "generators": [to_data(gen) for gen in self.generators],
+                "skipped": list(self.skipped),
                 "pinned": [[p.path, p.axis, p.size, p.reason] for p in self.pinned],
                 "structure": _structure(self.treedef),
             },
@@ -337,6 +402,8 @@ class Spec:
             )
             pinned = tuple(Pinned(*row) for row in data["pinned"])
             main = leaves(data["leaves"])
+            generators = tuple(map(from_data, data.get("generators", ())))
+            skipped = tuple(data.get("skipped", ()))
             inputs, outputs, structure = (
                 leaves(data["inputs"]),
                 leaves(data["outputs"]),
@@ -347,12 +414,34 @@ class Spec:
         treedef = None
         if structure is not None:
             treedef = jax.tree_util.tree_structure(_rebuild(structure))
-        spec = Spec(main, units, (), inputs, outputs, pinned, treedef)
+        spec = Spec(main, units, generators, inputs, outputs, pinned, treedef, skipped)
         spec.validate()
         if like is not None:
             spec.flatten(like)
             object.__setattr__(spec, "treedef", jax.tree_util.tree_structure(like))
         return spec
+
+    def _validate_generators(self) -> None:
+        blocks = {b.name: b for b in self.layout}
+        names = [*self._units, *(gen.name for gen in self.generators)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two units or generators have the name {name!r}")
+        for gen in self.generators:
+            for name in sorted(action.touched(self.generators, {gen.name: ()})):
+                if name not in blocks:
+                    raise ValueError(f"generator {gen.name!r}: no block is called {name!r}")
+            for t in () if gen.kind in ("shift", "phase") else gen.terms:
+                shape = blocks[t.block].shape
+                axes = (*t.parents, *(() if t.axis is None else (t.axis,)))
+                sizes = (*gen.sizes, *(() if t.axis is None else (gen.size,)))
+                if len(axes) != len(sizes) or any(
+                    k >= len(shape) or shape[k] != n for k, n in zip(axes, sizes, strict=False)
+                ):
+                    raise ValueError(
+                        f"generator {gen.name!r}: axes {axes} of block {t.block!r}, of shape {shape}, "
+                        f"do not have the sizes {sizes}"
+                    )
 
     def _is_simple(self, tree: Axis) -> bool:
         """Whether an axis is fixed, or one set of units of the right size that is not nested."""
@@ -390,6 +479,7 @@ class Spec:
                         raise ValueError(
                             f"{leaf.path!r}: units {name!r} have size {self._units[name].size}, here {size}"
                         )
+        self._validate_generators()
         for u in self.units:
             for o in u.over:
                 if o not in self._units and o not in self._fixed_sizes:
@@ -417,6 +507,10 @@ def _matched(leaves: tuple[Leaf, ...], flat: list[tuple[str, Any]], what: str) -
                 f"{what}: {path!r} has shape {tuple(getattr(x, 'shape', ()))}, the spec has {leaf.shape}{hint}"
             )
     return [x for _, x in flat]
+
+
+def _has(kinds: Sequence[str] | None, kind: str) -> bool:
+    return kinds is None or kind in kinds
 
 
 def _array(x: Any) -> Any:

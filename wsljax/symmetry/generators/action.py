@@ -1,0 +1,262 @@
+"""How elements of generators act on blocks, and how they compose with permutations and with each other.
+
+An element of the whole group is one dictionary: permutations by the name of their units, and one array by
+the name of each generator. It acts in three steps: shifts, then everything linear, then permutations,
+
+    ``act(g, p) = permutation(linear(shift(p)))``.
+
+Each kind of step is moved past the others by conjugation, which never leaves its kind: so ``compose`` and
+``inverse`` are exact. Linear generators of one spec commute with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .. import elements
+from ..axes import Fixed, Unit
+from ..layout import blocks_of, decompose, recompose
+from .kinds import (
+    Generator,
+    Linear,
+    Orthogonal,
+    Phase,
+    Shift,
+    Sign,
+    Term,
+    Uniform,
+    part_slices,
+    wider,
+)
+
+Element = Mapping[str, jax.Array]
+
+
+# ---------------------------------------------------------------------------------- on one block
+def spread(x: jax.Array, where: Sequence[int], rank: int) -> jax.Array:
+    """``x`` with its axes at the places ``where`` of ``rank`` axes, the others of length one."""
+    order = sorted(range(len(where)), key=lambda i: where[i])
+    shape = [1] * rank
+    for i, k in enumerate(where):
+        shape[k] = x.shape[i]
+    return x.transpose(order).reshape(shape)
+
+
+def act_on_term(
+    gen: Generator, g: jax.Array, term: Term, x: jax.Array, blocks: Mapping[str, jax.Array]
+) -> jax.Array:
+    """One block moved by one term (without its offset): linear in ``x``."""
+    dtype = x.dtype
+    work = wider(dtype, g.dtype) if jnp.issubdtype(g.dtype, jnp.inexact) else dtype
+    x, g = x.astype(work), g.astype(work)
+    if isinstance(gen, Uniform):
+        return (x * spread(_power(g, term.exponent), term.parents, x.ndim)).astype(dtype)
+    where = (*term.parents, term.axis)
+    gains = [spread(blocks[b].astype(work), where, x.ndim) for b in term.through]
+    for gain in gains:
+        x = x * gain
+    if isinstance(gen, (Linear, Orthogonal)):
+        x = _along(x, gen.matrix(g, term.exponent), where)
+    elif isinstance(gen, Sign):
+        x = x * spread(g, where, x.ndim)
+    else:
+        x = x * spread(_power(g, term.exponent), where, x.ndim)
+    for gain in gains:
+        x = x / gain
+    return x.astype(dtype)
+
+
+def _power(s: jax.Array, exponent: float) -> jax.Array:
+    if exponent == 1:
+        return s
+    return 1 / s if exponent == -1 else s**exponent
+
+
+def _along(x: jax.Array, matrix: jax.Array, where: tuple[int, ...]) -> jax.Array:
+    """``x`` times ``matrix[*parents]`` from the right along an axis; ``where`` are parents, then the axis."""
+    *parents, axis = where
+    rest = [k for k in range(x.ndim) if k not in where]
+    order = [*parents, *rest, axis]
+    y = x.transpose(order)
+    shape = y.shape
+    n = len(parents)
+    y = y.reshape(*shape[:n], -1, shape[-1])
+    y = jnp.matmul(y, matrix, precision="highest").reshape(shape)
+    return y.transpose([order.index(k) for k in range(x.ndim)])
+
+
+def expand(gen: Shift, t: jax.Array, like: jax.Array) -> jax.Array:
+    """The amount of a shift, with the axes of its target."""
+    left_out = {*gen.constant, *(k for k, _ in gen.part)}
+    kept = [k for k in range(like.ndim) if k not in left_out]
+    x = spread(t, kept, like.ndim)
+    if not gen.part:
+        return jnp.broadcast_to(x, like.shape)
+    where = part_slices(gen.part, like.ndim)
+    zero = jnp.zeros(like.shape, t.dtype)
+    return zero.at[where].set(jnp.broadcast_to(x, zero[where].shape))
+
+
+def shrink(gen: Shift, x: jax.Array) -> jax.Array:
+    """The amount of which :func:`expand` makes ``x``."""
+    x = x[part_slices(gen.part, x.ndim)]
+    for k in sorted({*gen.constant, *(k for k, _ in gen.part)}, reverse=True):
+        x = x.mean(k)
+    return x
+
+
+def act_on_part(gen: Generator, g: jax.Array, term: Term, x: jax.Array, blocks) -> jax.Array:
+    """As :func:`act_on_term`, where ``term`` may be about a part of the block."""
+    if not term.part:
+        return act_on_term(gen, g, term, x, blocks)
+    where = term.slices(x.ndim)
+    return x.at[where].set(act_on_term(gen, g, term, x[where], blocks))
+
+
+def _carry(gen: Generator, amount: jax.Array, blocks: dict[str, jax.Array]) -> None:
+    for c in gen.carries:
+        bias, weight = blocks[c.bias], blocks[c.weight]
+        work = wider(bias.dtype, weight.dtype)
+        if jnp.issubdtype(amount.dtype, jnp.inexact):
+            work = wider(work, amount.dtype)
+        moved = jnp.einsum(
+            c.equation, amount.astype(work), weight.astype(work), precision="highest"
+        )
+        factor = jnp.asarray(c.factor, work)
+        blocks[c.bias] = (bias.astype(work) + factor * moved).astype(bias.dtype)
+
+
+# ---------------------------------------------------------------------------------- on all of them
+def act_on_blocks(
+    generators: Sequence[Generator], g: Element, blocks: Mapping[str, jax.Array]
+) -> dict[str, jax.Array]:
+    """Shifts, then everything linear; generators that ``g`` leaves out do nothing."""
+    out = dict(blocks)
+    for gen in generators:
+        if isinstance(gen, Shift) and gen.name in g:
+            t, x = g[gen.name], out[gen.target]
+            if isinstance(gen, Phase):
+                for term in gen.terms:
+                    y = out[term.block]
+                    sign = spread(1 - 2 * (t % 2), (*term.parents, term.axis), y.ndim)
+                    out[term.block] = y * sign.astype(y.dtype)
+                out[gen.target] = x + t.astype(x.dtype) * jnp.asarray(gen.step, x.dtype)
+                continue
+            _carry(gen, t, out)
+            work = wider(t.dtype, x.dtype)
+            out[gen.target] = (x.astype(work) + expand(gen, t.astype(work), x)).astype(x.dtype)
+            for term in gen.terms:
+                x = out[term.block]
+                factor = jnp.asarray(term.exponent, work)
+                out[term.block] = (x.astype(work) + factor * t.astype(work)).astype(x.dtype)
+    for gen in generators:
+        if isinstance(gen, Shift) or gen.name not in g:
+            continue
+        e = g[gen.name]
+        if gen.carries:
+            _carry(gen, 1 - e, out)
+        for term in gen.terms:
+            x = out[term.block]
+            offset = jnp.asarray(term.offset, x.dtype)
+            x = x + offset if term.offset else x
+            x = act_on_part(gen, e, term, x, out)
+            out[term.block] = x - offset if term.offset else x
+    return out
+
+
+def touched(generators: Sequence[Generator], g: Element) -> set[str]:
+    """Names of the blocks that are moved or read."""
+    names: set[str] = set()
+    for gen in generators:
+        if gen.name in g:
+            names |= {t.block for t in gen.terms} | {b for t in gen.terms for b in t.through}
+            names |= {b for c in gen.carries for b in (c.bias, c.weight)}
+            if isinstance(gen, Shift):
+                names.add(gen.target)
+    return names
+
+
+def act_on_leaves(spec, g: Element, leaves: Sequence[jax.Array]) -> list[jax.Array]:
+    """The leaves of a tree moved by the generators in ``g``, permutations left aside."""
+    names = touched(spec.generators, g)
+    if not names:
+        return list(leaves)
+    blocks: dict[str, jax.Array] = {}
+    cut: dict[int, list[str]] = {}
+    for i, (leaf, x) in enumerate(zip(spec.leaves, leaves, strict=True)):
+        found = [b.name for b in blocks_of(leaf.path, leaf.trees, spec._overs)]
+        if names & set(found):
+            cut[i] = found
+            blocks |= zip(found, decompose(x, leaf.trees), strict=True)
+    blocks = act_on_blocks(spec.generators, g, blocks)
+    return [
+        recompose([blocks[n] for n in cut[i]], spec.leaves[i].trees) if i in cut else x
+        for i, x in enumerate(leaves)
+    ]
+
+
+# ---------------------------------------------------------------------------------- the group
+def _permute(spec, perms: Element, labels: Sequence[str], x: jax.Array) -> jax.Array:
+    """An array with the given axes moved by permutations, as a block is."""
+    if not any(label in perms for label in labels):
+        return x
+    piece = tuple(
+        Unit(label, n) if label in spec._units else Fixed(n, label if label != "_" else None)
+        for label, n in zip(labels, x.shape, strict=True)
+    )
+    return elements._act_on_block(spec, perms, piece, x)
+
+
+def _conjugate(spec, gen: Shift, t: jax.Array, perms: Element, linear: Element, outward: bool):
+    """The amount ``t`` moved by linear generators and permutations, in the order of the action
+    (``outward``), or back."""
+    shape = next(b.shape for b in spec.layout if b.name == gen.target)
+    terms = [
+        (other, term)
+        for other in spec.generators
+        if other.name in linear
+        for term in other.terms
+        if term.block == gen.target
+    ]
+    if not outward:
+        t = _permute(spec, perms, gen.labels, t)
+    if terms:
+        x = expand(gen, t, jnp.zeros(shape, t.dtype))
+        for other, term in terms:
+            x = act_on_part(other, linear[other.name], term, x, {})
+        t = shrink(gen, x)
+    return _permute(spec, perms, gen.labels, t) if outward else t
+
+
+def compose(spec, g2: Element, g1: Element, perms1_undone: Element) -> dict[str, jax.Array]:
+    """The generators' part of "``g1``, then ``g2``"; ``perms1_undone`` is the inverse of ``g1``'s permutation."""
+    out: dict[str, Any] = {}
+    linear_undone = {
+        gen.name: gen.invert(g1[gen.name]) for gen in spec.generators if not isinstance(gen, Shift)
+    }
+    for gen in spec.generators:
+        second = g2[gen.name]
+        if isinstance(gen, Shift):
+            second = _conjugate(spec, gen, second, perms1_undone, linear_undone, False)
+        else:
+            second = _permute(spec, perms1_undone, gen.labels, second)
+        out[gen.name] = gen.multiply(second, g1[gen.name])
+    return out
+
+
+def inverse(spec, g: Element) -> dict[str, jax.Array]:
+    """The generators' part of the inverse."""
+    perms = {u.name: g[u.name] for u in spec.units}
+    linear = {gen.name: g[gen.name] for gen in spec.generators if not isinstance(gen, Shift)}
+    out: dict[str, Any] = {}
+    for gen in spec.generators:
+        undone = gen.invert(g[gen.name])
+        if isinstance(gen, Shift):
+            out[gen.name] = _conjugate(spec, gen, undone, perms, linear, True)
+        else:
+            out[gen.name] = _permute(spec, perms, gen.labels, undone)
+    return out

@@ -1,0 +1,129 @@
+"""Generators that mix coordinates by matrices: ``Linear`` and ``Orthogonal``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import expm
+
+from .base import Generator, default_float, wider
+
+
+@dataclass(frozen=True)
+class Linear(Generator):
+    """All invertible matrices: query and key, value and output of a head, a linear bottleneck.
+
+    ``pairs``, if not empty, restricts them to rotations with scaling in the plane of each pair of
+    coordinates (what is left of query and key under rotary positions).
+    """
+
+    pairs: tuple[tuple[int, int], ...] = ()
+
+    kind: ClassVar[str] = "linear"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.sizes, self.size, self.size)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return (*self.over, self.units or "_", self.units or "_")
+
+    @property
+    def algebra_shape(self) -> tuple[int, ...]:
+        return (*self.sizes, len(self.pairs), 2) if self.pairs else self.shape
+
+    def neutral(self) -> jax.Array:
+        return jnp.broadcast_to(jnp.eye(self.size, dtype=default_float()), self.shape)
+
+    def multiply(self, second: jax.Array, first: jax.Array) -> jax.Array:
+        return _matmul(first, second)
+
+    def invert(self, g: jax.Array) -> jax.Array:
+        return jnp.linalg.inv(g)
+
+    def exp(self, v: jax.Array) -> jax.Array:
+        if not self.pairs:
+            return _expm(v)
+        first, second = (jnp.asarray(c) for c in zip(*self.pairs, strict=True))
+        radius, cos, sin = jnp.exp(v[..., 0]), jnp.cos(v[..., 1]), jnp.sin(v[..., 1])
+        rest = [i for i in range(self.size) if not any(i in p for p in self.pairs)]
+        out = jnp.zeros(self.shape, v.dtype)
+        out = out.at[..., first, first].set(radius * cos).at[..., second, second].set(radius * cos)
+        out = out.at[..., first, second].set(radius * sin)
+        out = out.at[..., second, first].set(-radius * sin)
+        return out.at[..., jnp.asarray(rest, int), jnp.asarray(rest, int)].set(1)
+
+    def draw(self, key: jax.Array) -> jax.Array:
+        if self.pairs:
+            return super().draw(key)
+        k1, k2 = jax.random.split(
+            key
+        )  # a rotation times a triangle: every matrix, well conditioned
+        x = 0.5 * jax.random.normal(k2, self.shape, default_float())
+        one = jnp.eye(self.size, dtype=x.dtype)
+        return _matmul(
+            _rotation(k1, self.shape), one * jnp.exp(x) + jnp.triu(x, 1) / self.size**0.5
+        )
+
+    def matrix(self, g: jax.Array, exponent: float) -> jax.Array:
+        return g if exponent > 0 else jnp.swapaxes(jnp.linalg.inv(g), -1, -2)
+
+
+@dataclass(frozen=True)
+class Orthogonal(Generator):
+    """All orthogonal matrices: radial activations, the residual stream of RMSNorm."""
+
+    kind: ClassVar[str] = "orthogonal"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.sizes, self.size, self.size)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return (*self.over, self.units or "_", self.units or "_")
+
+    @property
+    def algebra_shape(self) -> tuple[int, ...]:
+        """The entries above the diagonal of a skew matrix."""
+        return (*self.sizes, self.size * (self.size - 1) // 2)
+
+    def neutral(self) -> jax.Array:
+        return jnp.broadcast_to(jnp.eye(self.size, dtype=default_float()), self.shape)
+
+    def multiply(self, second: jax.Array, first: jax.Array) -> jax.Array:
+        return _matmul(first, second)
+
+    def invert(self, g: jax.Array) -> jax.Array:
+        return jnp.swapaxes(g, -1, -2)
+
+    def exp(self, v: jax.Array) -> jax.Array:
+        rows, columns = jnp.triu_indices(self.size, 1)
+        upper = jnp.zeros(self.shape, v.dtype).at[..., rows, columns].set(v)
+        return _expm(upper - jnp.swapaxes(upper, -1, -2))
+
+    def draw(self, key: jax.Array) -> jax.Array:
+        return _rotation(key, self.shape)
+
+    def matrix(self, g: jax.Array, exponent: float) -> jax.Array:
+        return g
+
+
+def _expm(v: jax.Array) -> jax.Array:
+    flat = v.reshape(-1, *v.shape[-2:])
+    return jax.vmap(expm)(flat).reshape(v.shape)
+
+
+def _rotation(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Orthogonal matrices, uniformly."""
+    q, r = jnp.linalg.qr(jax.random.normal(key, shape, default_float()))
+    return q * jnp.sign(jnp.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
+
+
+def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+    dtype = wider(a.dtype, b.dtype)
+    return jnp.matmul(a.astype(dtype), b.astype(dtype), precision="highest")

@@ -1,0 +1,62 @@
+"""Null spaces of small matrices, with exponents that can be read."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+LARGEST_DENOMINATOR = 12
+ZERO = 1e-8
+
+
+def null_vectors(columns: np.ndarray, tolerance: float) -> np.ndarray:
+    """A sparse basis of ``{v: columns @ v = 0}``, one vector a row.
+
+    Columns are first brought to length one; those that are zero must have been taken out.
+
+    Args:
+        columns: ``(rows, n)`` with more rows than columns.
+        tolerance: singular values below it, relative to the largest, are zero.
+    """
+    norms = np.linalg.norm(columns, axis=0)
+    if np.any(norms == 0):
+        raise ValueError("a column is zero")
+    _, sizes, rows = np.linalg.svd(columns / norms, full_matrices=False)
+    basis = rows[sizes <= tolerance * sizes[0]] / norms
+    return reduced(basis)
+
+
+def reduced(rows: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
+    """Reduced row echelon form, without the zero rows; entries near simple fractions are these."""
+    a = np.array(rows, np.float64)
+    done = 0
+    for k in range(a.shape[1] if a.size else 0):
+        if done == len(a):
+            break
+        scale = np.max(np.abs(a))
+        pivot = done + int(np.argmax(np.abs(a[done:, k])))
+        if abs(a[pivot, k]) <= tolerance * scale:
+            a[done:, k] = 0
+            continue
+        a[[done, pivot]] = a[[pivot, done]]
+        a[done] /= a[done, k]
+        others = np.arange(len(a)) != done
+        a[others] -= np.outer(a[others, k], a[done])
+        done += 1
+    return np.vectorize(_simple, otypes=[float])(a[:done]) if done else a[:0]
+
+
+def _simple(x: float) -> float:
+    if abs(x) < ZERO:
+        return 0.0
+    near = float(Fraction(x).limit_denominator(LARGEST_DENOMINATOR))
+    return near if abs(near - x) < 1e-5 * abs(x) else float(x)
+
+
+def rank(rows: np.ndarray, tolerance: float = 1e-8) -> int:
+    """Number of independent rows."""
+    if not rows.size:
+        return 0
+    sizes = np.linalg.svd(rows, compute_uv=False)
+    return int(np.sum(sizes > tolerance * max(sizes[0], 1e-300)))

@@ -1,0 +1,110 @@
+"""``Search``: derivatives in the directions of candidates, at enough random points, and what is null in them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .kinds import part_slices
+from .nullspace import null_vectors
+from .occurrences import Occurrence, occurrences, parts
+from .probe import Probe
+
+MOST_DRAWS = 64
+LEAST_DRAWS, MORE_DRAWS = 3, 2
+
+
+class Search:
+    """What the searches share: the probe, its tolerance, and the blocks that do not matter at all."""
+
+    def __init__(self, probe: Probe):
+        self.probe, self.spec = probe, probe.spec
+        self.tolerance = 1e-9 if probe.exact else 3e-4
+        self.blocks = {b.name: b for b in self.spec.layout}
+        pieces = {(n, part): b for n, b in self.blocks.items() for part in parts(self.spec, b)}
+        sizes = self._sensitivities(pieces)
+        limit = 1e-2 * self.tolerance * max(sizes.values(), default=0.0)
+        self.weight = {n: max(w for (m, _), w in sizes.items() if m == n) for n in self.blocks}
+        self.free = {n for n, w in self.weight.items() if w <= limit}
+        self.free_parts = {
+            (n, part) for (n, part), w in sizes.items() if w <= limit and n not in self.free
+        }
+
+    def places(self, name: str) -> list[Occurrence]:
+        """Where the units ``name`` stand and matter."""
+        return occurrences(self.spec, name, self.free, self.free_parts)
+
+    def _sensitivities(self, pieces) -> dict[tuple, float]:
+        """How far the outputs move when one part of a block moves at random."""
+        out = dict.fromkeys(pieces, 0.0)
+        for k in range(LEAST_DRAWS + 1):
+            leaves, inputs, _ = self.probe.draw(k)
+            random = np.random.default_rng([k, 5])
+            directions = []
+            for (n, part), b in pieces.items():
+                x, where = np.zeros(b.shape), part_slices(part, len(b.shape))
+                x[where] = random.standard_normal(x[where].shape)
+                directions.append({n: x})
+            found = self.probe.push(directions, leaves, inputs)
+            for piece, row in zip(pieces, found, strict=True):
+                out[piece] = max(out[piece], float(np.linalg.norm(row)))
+        return out
+
+    def columns(self, make, k: int, at=None) -> np.ndarray:
+        """Derivatives in the directions ``make(draw, leaves)``, one a column, at the ``k``-th draw.
+
+        ``at(draw, leaves)`` are the leaves where they are taken, if not those of the draw.
+        """
+        leaves, inputs, y = self.probe.draw(k)
+        leaves = leaves if at is None else at(k, leaves)
+        part = np.array(self.probe.push(make(k, leaves), leaves, inputs).T)
+        wrong = ~np.isfinite(part)  # what cannot be differentiated here is null in no direction
+        part[wrong] = np.random.default_rng(k).standard_normal(int(wrong.sum()))
+        return part / (np.std(y) or np.max(np.abs(y)) or 1.0)
+
+    def some_columns(self, make) -> np.ndarray:
+        """Columns at the first draws."""
+        return np.concatenate([self.columns(make, k) for k in range(LEAST_DRAWS)])
+
+    def null(self, make, n: int, at=None, tolerance: float | None = None) -> np.ndarray:
+        """What is null in ``n`` directions at every draw: a sparse basis, one vector a row.
+
+        Draws are added as long as they still make the null space smaller. One that sees little of a unit
+        adds few rows: the number of outputs says nothing.
+        """
+        rows: list[np.ndarray] = []
+        found, before = np.zeros((0, n)), -1
+        for k in range(MOST_DRAWS):
+            rows.append(self.columns(make, k, at))
+            if k + 1 < LEAST_DRAWS or (k + 1 - LEAST_DRAWS) % MORE_DRAWS:
+                continue
+            found = self._null(np.concatenate(rows), tolerance or self.tolerance)
+            if len(found) in (0, before):
+                return found
+            before = len(found)
+        return np.zeros((0, n))
+
+    def _null(self, columns: np.ndarray, tolerance: float) -> np.ndarray:
+        """A column that is zero is a null vector by itself."""
+        norms = np.linalg.norm(columns, axis=0)
+        alive = norms > 1e-2 * tolerance * np.max(norms, initial=0)
+        alone = np.eye(len(norms))[~alive]
+        if not alive.any():
+            return alone
+        rows = columns[:, alive]
+        missing = alive.sum() - len(rows)
+        if missing > 0:
+            rows = np.concatenate([rows, np.zeros((missing, rows.shape[1]))])
+        found = null_vectors(rows, tolerance)
+        out = np.zeros((len(found), columns.shape[1]))
+        out[:, alive] = found
+        return np.concatenate([alone, out])
+
+    def named(self, kind: str, name: str, found: list) -> str:
+        taken = {g.name for g in found}
+        base, n, out = f"{kind}:{name}", 2, f"{kind}:{name}"
+        while out in taken:
+            out, n = f"{base}:{n}", n + 1
+        return out
+
+    def sizes(self, over) -> tuple[int, ...]:
+        return tuple(self.spec.size_of(o) for o in over)

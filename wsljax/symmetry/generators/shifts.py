@@ -1,0 +1,126 @@
+"""The search for shifts: blocks, or constant directions in them, that do not matter, and biases that may be
+taken through the next linear map into another bias."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .kinds import Carry, Shift
+from .occurrences import LETTERS, carry_equation, coordinates, copies
+from .search import Search
+
+
+def free_shifts(search: Search) -> list[Shift]:
+    """Whole blocks, and constant directions along one axis, to which the function is blind."""
+    found = [_shift(search, name, (), (), []) for name in search.blocks if name in search.free]
+    for name, part in sorted(search.free_parts):
+        found.append(_shift(search, name, (), (), found, part))
+    tried = [
+        (name, k)
+        for name, b in search.blocks.items()
+        if name not in search.free
+        for k, n in enumerate(b.shape)
+        if n > 1 and len(set(b.axes) - {"_"}) + b.axes.count("_") == len(b.axes)
+    ]
+    if not tried:
+        return found
+
+    def make(k, leaves):
+        random = np.random.default_rng([k, 23])
+        out = []
+        for name, axis in tried:
+            shape = list(search.blocks[name].shape)
+            whole = tuple(shape)
+            shape[axis] = 1
+            out.append({name: np.broadcast_to(random.standard_normal(shape), whole)})
+        return out
+
+    sizes = np.linalg.norm(search.some_columns(make), axis=0)
+    typical = max(search.weight.values())
+    for (name, axis), size in zip(tried, sizes, strict=True):
+        if size <= search.tolerance * typical:
+            found.append(_shift(search, name, (axis,), (), found))
+    return found
+
+
+def carried_shifts(search: Search, units) -> list[Shift]:
+    """Biases of ``units`` that go through the readers of these units into other biases."""
+    axes = (*units.over, units.name)
+    places = search.places(units.name)
+    biases = [o.block for o in places if _without_ones(search.blocks[o.block]) == axes]
+    carries = []
+    for o in places:
+        if o.block in biases:
+            continue
+        for name, b in search.blocks.items():
+            if name in biases or name in search.free or name == o.block:
+                continue
+            equation = carry_equation(search.spec, o, search.blocks[o.block], b)
+            if equation:
+                carries.append(Carry(name, o.block, equation))
+    if not biases or not carries:
+        return []
+    found: list[Shift] = []
+    for bias in biases:
+
+        def make(k, leaves, bias=bias):
+            copy, (i,) = copies(search.probe, units.over, k), coordinates(units.size, k, 1)
+            amount = np.zeros(search.blocks[bias].shape)
+            amount.reshape(search.sizes(units.over) + (units.size,))[(*copy, i)] = 1.0
+            out = [{bias: amount}]
+            for c in carries:
+                weight = search.probe.block(leaves, c.weight)
+                equation = _with_ones(c.equation, search.blocks[bias])
+                out.append({c.bias: np.einsum(equation, amount, weight)})
+            return out
+
+        for v in search.null(make, len(carries) + 1):
+            if v[0] == 1:
+                used = tuple(
+                    replace(
+                        c, equation=_with_ones(c.equation, search.blocks[bias]), factor=float(f)
+                    )
+                    for c, f in zip(carries, v[1:], strict=True)
+                    if f
+                )
+                if used:
+                    found.append(_shift(search, bias, (), used, found))
+                break
+    return found
+
+
+def _without_ones(block) -> tuple[str, ...]:
+    """The axes of a block, fixed ones of length one left out."""
+    return tuple(a for a, n in zip(block.axes, block.shape, strict=True) if a != "_" or n > 1)
+
+
+def _with_ones(equation: str, block) -> str:
+    """The equation of a carry, for an amount that has the block's fixed axes of length one too."""
+    amount, rest = equation.split(",")
+    spare = iter(reversed(LETTERS))
+    own = iter(amount)
+    ones = [a == "_" and n == 1 for a, n in zip(block.axes, block.shape, strict=True)]
+    return "".join(next(spare) if one else next(own) for one in ones) + "," + rest
+
+
+def _shift(search: Search, target: str, constant, carries, found, part=()) -> Shift:
+    b = search.blocks[target]
+    left_out = {*constant, *(k for k, _ in part)}
+    kept = [k for k in range(len(b.axes)) if k not in left_out]
+    carries = tuple(_in_letters_of(c) for c in carries)
+    owner = next((a for a in reversed(b.axes) if not a.startswith("_")), None)
+    n = search.spec.size_of(owner) if owner else 1
+    return Shift(
+        search.named("shift", target, found), owner, (), n,
+        tuple(b.axes[k] for k in kept), tuple(b.shape[k] for k in kept), carries, target, constant, part,
+    )  # fmt: skip
+
+
+def _in_letters_of(c: Carry) -> Carry:
+    """The same carry, its equation in the first letters."""
+    used = list(dict.fromkeys(x for x in c.equation if x.isalpha()))
+    renamed = {x: LETTERS[i] for i, x in enumerate(used)}
+    equation = "".join(renamed.get(x, x) for x in c.equation)
+    return Carry(c.bias, c.weight, equation, c.factor)
