@@ -171,3 +171,15 @@ def packed_attention():
         return jnp.einsum("hts,shk,hkd->td", scores, v, p["o"]) + p["bo"]
 
     return fn, normal(13, qkv=(4, 3, 2, 3), b=(3, 2, 3), o=(2, 3, 4), bo=(4,)), inputs(6, 4)
+
+
+def centred_attention():
+    """Attention with biases whose outputs are read by a LayerNorm, so that constants in them do not matter."""
+    attend, p, x = attention(True)
+
+    def fn(p, x):
+        h = attend(p, x)
+        h = h - h.mean(-1, keepdims=True)
+        return jnp.tanh(rms(h, p["g"]) @ p["w"])
+
+    return fn, p | normal(14, g=(4,), w=(4, 3)), x

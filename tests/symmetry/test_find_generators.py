@@ -28,6 +28,7 @@ NETS = {
     "attention": functools.partial(nets.attention, False),
     "attention with biases": functools.partial(nets.attention, True),
     "packed attention": nets.packed_attention,
+    "centred attention": nets.centred_attention,
     "rotary attention": functools.partial(nets.attention, True, True),
     "transformer": nets.transformer,
     "batch norm in training": functools.partial(nets.batch_norm, True),
@@ -235,6 +236,15 @@ def test_complete(name):
     """The certificate: as many directions as the Jacobian leaves free."""
     fn, _, params, x, spec = ready(name)
     assert symmetry.completeness(fn, params, spec, x) == COMPLETE[name]
+
+
+def test_a_carry_through_a_kernel_that_may_be_shifted_is_centred():
+    """Else the two shifts would not commute: the value bias would carry the kernel's shift along."""
+    *_, spec = ready("centred attention")
+    shifts = {g.target: g for g in spec.generators if g.kind == "shift"}
+    assert shifts["o"].constant and shifts["bo"].constant
+    (carry,) = shifts["bv"].carries
+    assert (carry.bias, carry.weight, carry.centre) == ("bo", "o", (0,))
 
 
 def test_completeness_sees_what_is_missing():

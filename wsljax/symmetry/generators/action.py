@@ -126,6 +126,8 @@ def _carry(gen: Generator, amount: jax.Array, blocks: dict[str, jax.Array]) -> N
         moved = jnp.einsum(
             c.equation, amount.astype(work), weight.astype(work), precision="highest"
         )
+        for k in c.centre:
+            moved = moved - moved.mean(k, keepdims=True)
         factor = jnp.asarray(c.factor, work)
         blocks[c.bias] = (bias.astype(work) + factor * moved).astype(bias.dtype)
 

@@ -51,13 +51,16 @@ def part_slices(part: tuple[tuple[int, int], ...], rank: int) -> tuple[slice, ..
 class Carry:
     """What leaves one block arrives in another: ``bias += factor * einsum(equation, amount, weight)``.
 
-    The amount is the element of a :class:`Shift`, or ``1 - e`` for a :class:`Sign`.
+    The amount is the element of a :class:`Shift`, or ``1 - e`` for a :class:`Sign`. Along the axes
+    ``centre`` of the bias, only what differs from the mean arrives: where a constant does not matter, and
+    the weight itself may be shifted by one, carries then commute with that.
     """
 
     bias: str
     weight: str
     equation: str
     factor: float = -1.0
+    centre: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,7 @@ def _verified(
     """The candidates that hold for random elements, whole, and whose group laws hold."""
     notes: list[str] = []
     kept: list[Generator] = []
+    candidates = [_centred(g, candidates) for g in candidates]
     for g in candidates:
         why = _unlawful(g, candidates)
         if why:
@@ -154,6 +155,22 @@ def _element(g: Generator, random: np.random.Generator) -> np.ndarray:
     return q @ (triangle + np.eye(g.size) * np.exp(0.25 * random.standard_normal(g.shape)))
 
 
+def _centred(g: Generator, others: Sequence[Generator]) -> Generator:
+    """Carries through weights that may be shifted by a constant bring no constant with them."""
+    constant = {
+        o.target: o.constant for o in others if isinstance(o, Shift) and len(o.constant) == 1
+    }
+    carries = []
+    for c in g.carries:
+        if c.weight in constant:
+            operands, output = c.equation.split("->")
+            letter = operands.split(",")[1][constant[c.weight][0]]
+            if letter in output:
+                c = replace(c, centre=(output.index(letter),))
+        carries.append(c)
+    return replace(g, carries=tuple(carries))
+
+
 def _unlawful(g: Generator, others: Sequence[Generator]) -> str | None:
     """Why a shift would not compose with the other generators."""
     if not isinstance(g, Shift):
@@ -164,6 +181,6 @@ def _unlawful(g: Generator, others: Sequence[Generator]) -> str | None:
                 return f"its constant direction is mixed by {o.name}"
     targets = {o.target: o.name for o in others if isinstance(o, Shift)}
     for c in g.carries:
-        if c.weight in targets:
+        if c.weight in targets and not c.centre:
             return f"it reads {c.weight}, which {targets[c.weight]} shifts"
     return None

@@ -18,7 +18,7 @@ from ..._compat import enable_x64
 from ..layout import blocks_of, decompose
 
 BATCH_ENTRIES = 4_000_000
-LARGEST_BATCH = 32
+LARGEST_BATCH, FEW = 32, 4
 QUICK = {"xla_backend_optimization_level": 0}
 SMALL = 1000
 """Networks of fewer parameters are compiled without optimisation: they run in no time as it is."""
@@ -136,12 +136,14 @@ class Probe:
         with enable_x64(), jax.default_device(jax.devices("cpu")[0]):
             try:
                 if name not in self._compiled:
-                    options = self.options if name in ("push", "evaluate") else QUICK
+                    options = self.options if name != "moved" else QUICK
                     self._compiled[name] = jax.jit(fn).lower(*args).compile(options)
                 return self._compiled[name](*args)
             except CannotProbe:
                 raise
-            except Exception as e:  # whatever a user's function raises in float64 is a reason to skip
+            except (
+                Exception
+            ) as e:  # whatever a user's function raises in float64 is a reason to skip
                 first = str(e).strip().splitlines() or [""]
                 raise CannotProbe(f"{type(e).__name__}: {first[0][:120]}") from e
 
@@ -172,9 +174,11 @@ class Probe:
                 for name, x in direction.items():
                     i, index = self.places[name]
                     stack[i][row].reshape(-1)[index] += x
-            return np.asarray(self.program("push", run, leaves, inputs, stack))
+            return np.asarray(self.program(program, run, leaves, inputs, stack))
 
-        return _in_batches(directions, self.batch, call)
+        few = len(directions) <= FEW and self.options is None
+        program, size = ("push few", FEW) if few else ("push", self.batch)
+        return _in_batches(directions, size, call)
 
     def apart(self, new: np.ndarray, old: np.ndarray) -> float:
         """Largest difference of two outputs relative to their spread."""

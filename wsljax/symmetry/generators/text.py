@@ -27,7 +27,11 @@ def from_data(data: dict[str, Any]) -> Generator:
     known = {f.name for f in fields(cls)}
     plain = {k: _tuples(v) for k, v in data.items() if k in known - {"terms", "carries"}}
     terms = tuple(Term(**{k: _tuples(v) for k, v in t.items()}) for t in data["terms"])
-    return cls(**plain, terms=terms, carries=tuple(Carry(**c) for c in data["carries"]))
+    return cls(
+        **plain,
+        terms=terms,
+        carries=tuple(Carry(**{k: _tuples(v) for k, v in c.items()}) for c in data["carries"]),
+    )
 
 
 def _tuples(x: Any) -> Any:
