@@ -306,7 +306,7 @@ def _units_in(tree):
 def _abstract(x: Any) -> jax.ShapeDtypeStruct:
     """Shape and dtype, as jax has it: a numpy float64 is a float32 where x64 is off."""
     dtype = getattr(x, "dtype", None)
-    if dtype is None or isinstance(dtype, np.dtype):
+    if dtype is None or isinstance(dtype, np.dtype) and dtype.itemsize > 4:
         dtype = jax.dtypes.result_type(x if dtype is None else np.zeros((), dtype))
     return jax.ShapeDtypeStruct(np.shape(x), dtype)
 

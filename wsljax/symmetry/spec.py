@@ -422,7 +422,7 @@ class Spec:
         return spec
 
     def _validate_generators(self) -> None:
-        blocks = {b.name: b for b in self.layout}
+        blocks = {b.name: b for b in self.layout} if self.generators else {}
         names = [*self._units, *(gen.name for gen in self.generators)]
         for name in names:
             if names.count(name) > 1:

@@ -30,9 +30,9 @@ def _pointwise(walk: Walk, eqn, *views: View) -> View:
         for v in counted:
             walk.spend(v, ("coordinates are read as numbers", eqn))
     out = walk.elementwise(views, ("axes that do not fit", eqn))
-    plain = View(out.axes, out.hidden)
-    plain.gathered = out.gathered
-    return plain
+    out.index = out.const = out.key = None
+    out.columns = ()
+    return out
 
 
 def _on_indices(walk: Walk, eqn, name: str, views) -> View | None:
