@@ -100,12 +100,12 @@ class Generator:
     @property
     def algebra_shape(self) -> tuple[int, ...]:
         """Shape of a tangent vector at the neutral element; of no entries if there is none."""
-        return self.shape
+        return self.shape if self.continuous else (0,)
 
     @property
     def dimension(self) -> int:
         """Dimension of the group."""
-        return prod(self.algebra_shape) if self.continuous else 0
+        return prod(self.algebra_shape)
 
     def neutral(self) -> jax.Array:
         return jnp.ones(self.shape, default_float())

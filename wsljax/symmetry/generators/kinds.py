@@ -1,12 +1,11 @@
 """What leaves a function unchanged beside permutations: ``Scale``, ``Sign``, ``Linear``, ``Orthogonal``,
-``Shift``, ``Uniform``.
+``Shift``, ``Uniform``, ``Phase``.
 
 A generator is a group that acts on blocks of a :class:`~wsljax.symmetry.Spec` (arrays whose every axis is
 one set of units, or fixed). ``terms`` say on which blocks, along which axis, and how. There is one
 independent copy for each index of the axes ``over``, as for units. Generators are static and hashable; an
 element of one is an array:
 
-``Phase``       integers, as ``Shift``   half periods of a sine added to the block ``target``
 ==============  ======================  =======================================================
 kind            element                 acts on a block
 ==============  ======================  =======================================================
@@ -17,6 +16,7 @@ kind            element                 acts on a block
 ``Uniform``     ``(*over,)``, > 0       the whole block times ``s ** exponent``
 ``Shift``       as ``target`` without   added to the block ``target``, the same along the axes
                 the ``constant`` axes   ``constant``
+``Phase``       integers, as ``Shift``  half periods of a sine added to the block ``target``
 ==============  ======================  =======================================================
 """
 
@@ -53,10 +53,6 @@ class Sign(Generator):
 
     kind: ClassVar[str] = "sign"
     continuous: ClassVar[bool] = False
-
-    @property
-    def algebra_shape(self) -> tuple[int, ...]:
-        return (0,)
 
     def neutral(self) -> jax.Array:
         return jnp.ones(self.shape, jnp.int32)
@@ -135,10 +131,6 @@ class Phase(Shift):
 
     kind: ClassVar[str] = "phase"
     continuous: ClassVar[bool] = False
-
-    @property
-    def algebra_shape(self) -> tuple[int, ...]:
-        return (0,)
 
     def neutral(self) -> jax.Array:
         return jnp.zeros(self.shape, jnp.int32)

@@ -13,7 +13,26 @@ from .base import Generator, default_float, wider
 
 
 @dataclass(frozen=True)
-class Linear(Generator):
+class Matrices(Generator):
+    """A group of matrices that multiply an axis from the right, one for each index of ``over``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.sizes, self.size, self.size)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return (*self.over, self.units or "_", self.units or "_")
+
+    def neutral(self) -> jax.Array:
+        return jnp.broadcast_to(jnp.eye(self.size, dtype=default_float()), self.shape)
+
+    def multiply(self, second: jax.Array, first: jax.Array) -> jax.Array:
+        return _matmul(first, second)
+
+
+@dataclass(frozen=True)
+class Linear(Matrices):
     """All invertible matrices: query and key, value and output of a head, a linear bottleneck.
 
     ``pairs``, if not empty, restricts them to rotations with scaling in the plane of each pair of
@@ -25,22 +44,8 @@ class Linear(Generator):
     kind: ClassVar[str] = "linear"
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return (*self.sizes, self.size, self.size)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return (*self.over, self.units or "_", self.units or "_")
-
-    @property
     def algebra_shape(self) -> tuple[int, ...]:
         return (*self.sizes, len(self.pairs), 2) if self.pairs else self.shape
-
-    def neutral(self) -> jax.Array:
-        return jnp.broadcast_to(jnp.eye(self.size, dtype=default_float()), self.shape)
-
-    def multiply(self, second: jax.Array, first: jax.Array) -> jax.Array:
-        return _matmul(first, second)
 
     def invert(self, g: jax.Array) -> jax.Array:
         return jnp.linalg.inv(g)
@@ -74,29 +79,15 @@ class Linear(Generator):
 
 
 @dataclass(frozen=True)
-class Orthogonal(Generator):
+class Orthogonal(Matrices):
     """All orthogonal matrices: radial activations, the residual stream of RMSNorm."""
 
     kind: ClassVar[str] = "orthogonal"
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return (*self.sizes, self.size, self.size)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return (*self.over, self.units or "_", self.units or "_")
-
-    @property
     def algebra_shape(self) -> tuple[int, ...]:
         """The entries above the diagonal of a skew matrix."""
         return (*self.sizes, self.size * (self.size - 1) // 2)
-
-    def neutral(self) -> jax.Array:
-        return jnp.broadcast_to(jnp.eye(self.size, dtype=default_float()), self.shape)
-
-    def multiply(self, second: jax.Array, first: jax.Array) -> jax.Array:
-        return _matmul(first, second)
 
     def invert(self, g: jax.Array) -> jax.Array:
         return jnp.swapaxes(g, -1, -2)

@@ -22,8 +22,8 @@ ONE_TO_ONE = set(
     """
     abs acos acosh asin asinh atan atanh bessel_i0e bessel_i1e cbrt conj copy copy_p cos cosh cumsum
     cumprod cumlogsumexp digamma erf erf_inv erfc exp exp2 expm1 imag integer_pow lgamma log log1p log2
-    logistic neg one_minus_square optimization_barrier real reduce_precision rev rsqrt sharding_constraint
-    sin sinh sort sqrt square stop_gradient tan tanh top_k dynamic_slice slice name polygamma
+    logistic neg one_minus_square optimization_barrier real reduce_precision rsqrt sharding_constraint
+    sin sinh sort sqrt square stop_gradient tan tanh top_k dynamic_slice name polygamma
     """.split()
 )
 

@@ -217,6 +217,12 @@ class Equations:
         variables.append(Variable(n, (Entry(role, (f,)),)))
         return (f,)
 
+    def renewed(self, view: View, axis: int, size: int, reason: Any) -> View:
+        """The value with an axis made anew, fixed, of another size; the old one is treated alike."""
+        words = [f"i{k}" for k in range(len(view.axes))]
+        out = [word if k != axis else "new" for k, word in enumerate(words)]
+        return self.einsum([view], [words], out, {"new": size}, reason)
+
     def elementwise(self, views: Sequence[View], reason: Any = "axes that do not fit") -> View:
         """A pointwise function of values of one shape (scalars, and axes of size one, broadcast)."""
         rank = max(len(v.axes) for v in views)

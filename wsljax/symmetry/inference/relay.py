@@ -9,7 +9,7 @@ import numpy as np
 
 from .ports import Port, concatenation, product
 from .refine import partition, unify
-from .values import Entry, Factor, Item, Items, Link, Struct, Variable
+from .values import Copy, Entry, Factor, Items, Variable
 
 MAX_BLOCKS = 64
 
@@ -58,35 +58,23 @@ def relaid(walk, source: list[Items], run: Items, sizes: Sequence[int]) -> list[
     ):
         lead += 1
     busy, new = flat[lead : len(flat) - tail], sizes[lead : len(sizes) - tail]
-    if 1 in new or len(new) < 1:
+    if 1 in new:
         return None
     ports = blocks_of(busy, new)
     if ports is None:
         return None
-    struct = Struct()
-    walk.structs.append(struct)
-    variables: list[Variable] = []
-
-    def copy(item: Item) -> Item:
-        if not isinstance(item, Factor):
-            return item
-        f = Factor(item.port, struct, item.fixed)
-        struct.roots.append(f)
-        variables.append(Variable(f.size, (Entry(0, (item,)), Entry(1, (f,)))))
-        return f
-
+    copy = Copy(walk)
     out: list[Items] = []
     for items in source:
         if items is not run:
-            out.append(tuple(map(copy, items)))
+            out.append(copy.items(items))
             continue
-        made = [Factor(p, struct, all(f.fixed for f in busy)) for p in ports]
-        struct.roots += made
-        variables.append(
+        made = [copy.factor(p, all(f.fixed for f in busy)) for p in ports]
+        copy.variables.append(
             Variable(product(ports).size, (Entry(0, tuple(busy)), Entry(1, tuple(made))))
         )
-        out += [(copy(f),) for f in flat[:lead]]
+        out += [copy.items((f,)) for f in flat[:lead]]
         out += [(f,) for f in made]
-        out += [(copy(f),) for f in flat[len(flat) - tail :]] if tail else []
-    walk.links.append(Link(2, tuple(variables)))
+        out += [copy.items((f,)) for f in flat[len(flat) - tail :]]
+    copy.link()
     return out

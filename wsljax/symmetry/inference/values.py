@@ -150,6 +150,36 @@ class Link(NamedTuple):
     variables: tuple[Variable, ...]
 
 
+class Copy:
+    """A new array made of factors of another one, and the equation between the two."""
+
+    def __init__(self, walk: Any):
+        self.walk, self.struct = walk, Struct()
+        self.variables: list[Variable] = []
+        walk.structs.append(self.struct)
+
+    def factor(self, port: Port, fixed: bool = False) -> Factor:
+        """A factor of the new array; what it has to do with the old one is left to ``variables``."""
+        f = Factor(port, self.struct, fixed)
+        self.struct.roots.append(f)
+        return f
+
+    def items(self, items: Items) -> Items:
+        """An axis of the old array in the new one."""
+        made: list[Item] = []
+        for i in items:
+            if isinstance(i, Factor):
+                f = self.factor(i.port, i.fixed)
+                self.variables.append(Variable(i.size, (Entry(0, (i,)), Entry(1, (f,)))))
+                i = f
+            made.append(i)
+        return tuple(made)
+
+    def link(self) -> None:
+        """State the equation."""
+        self.walk.links.append(Link(2, tuple(self.variables)))
+
+
 def align(axes: Sequence[Items | None]) -> list[tuple[Item | None, ...]] | None:
     """Cut axes of equal size into matching items, unifying the factors; None if they do not match.
 

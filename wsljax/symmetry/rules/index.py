@@ -43,7 +43,6 @@ def _choose(walk: Walk, x: View, axis: int, size: int, start: View, reason) -> V
         walk.pin(x, axis, reason)
     if start.key is None:
         start.key = walk.fresh()
-    words = [f"i{k}" for k in range(len(x.axes))]
     if size == 1 and not any(_mentions(h, x.axes[axis]) for h in x.hidden.values()):
         mark = ("at", start.key, x.shape()[axis])
         walk.chosen += [f.struct for f in x.factors()]
@@ -51,8 +50,7 @@ def _choose(walk: Walk, x: View, axis: int, size: int, start: View, reason) -> V
             hidden = dict(x.hidden)
             hidden[mark] = x.axes[axis]
             return View([() if k == axis else a for k, a in enumerate(x.axes)], hidden, x.index)
-    out = [w if k != axis else "new" for k, w in enumerate(words)]
-    return walk.einsum([x], [words], out, {"new": size}, reason)
+    return walk.renewed(x, axis, size, reason)
 
 
 def _mentions(items, others) -> bool:

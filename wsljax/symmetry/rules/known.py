@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..inference.ports import inverse
 from ..inference.values import View
 from ..inference.walk import Walk
 from .segments import reorder, take, take_range
@@ -69,7 +70,6 @@ def write_at(walk: Walk, eqn, x: View, where: View, updates: View, reason) -> Vi
     else:
         if len(at) > 1:
             return None
-        windows = windows if not batch else windows
         at = int(at[0]) + np.arange(width)
     if [n for k, n in enumerate(sizes) if k != axis] != [
         n for k, n in enumerate(shape) if k != axis
@@ -92,8 +92,7 @@ def _written(walk: Walk, x: View, axis: int, at, new: View, replaces: bool, reas
         return join(walk, parts, axis, reason)
     rest = np.setdiff1d(np.arange(n), at)
     parts = [take(walk, x, axis, rest, reason), new] if len(rest) else [new]
-    order = np.empty(n, np.int64)
-    order[np.concatenate([rest, at])] = np.arange(n)
+    order = inverse(np.concatenate([rest, at]))
     return reorder(walk, join(walk, parts, axis, reason), axis, order)
 
 

@@ -18,9 +18,7 @@ def _words(view: View) -> list[str]:
 def _cumulative(walk: Walk, eqn, x: View) -> View:
     axis, reason = eqn.params["axis"], ("accumulated in order", eqn)
     walk.pin(x, axis, reason)
-    words = _words(x)
-    out = [w if k != axis else "sums" for k, w in enumerate(words)]
-    return walk.einsum([x], [words], out, {"sums": x.shape()[axis]}, reason)
+    return walk.renewed(x, axis, x.shape()[axis], reason)
 
 
 for _name in "cumsum cumprod cummax cummin cumlogsumexp".split():
@@ -42,12 +40,9 @@ def _sort(walk: Walk, eqn, *views: View) -> list[View]:
         for v in views:
             walk.pin(v, axis, ("sorted by what may tie", eqn))
     joint = walk.elementwise([View(v.axes, v.hidden) for v in views])
-    n = joint.shape()[axis]
-    words = _words(joint)
-    out = [w if k != axis else "rank" for k, w in enumerate(words)]
     results = []
     for v in views:
-        one = walk.einsum([joint], [words], out, {"rank": n}, reason)
+        one = walk.renewed(joint, axis, joint.shape()[axis], reason)
         index = v.index
         if index is not None:
             whole = index.items == v.axes[axis] and not index.spoilt and not ties
@@ -79,9 +74,7 @@ def _top_k(walk: Walk, eqn, x: View) -> list[View]:
     k = eqn.params["k"]
     axis = eqn.params.get("axis", -1) % len(x.axes)
     index = _index(walk, x, axis, eqn)
-    words = _words(x)
-    out = [w if i != axis else "rank" for i, w in enumerate(words)]
-    values = walk.einsum([x], [words], out, {"rank": k}, reason)
+    values = walk.renewed(x, axis, k, reason)
     return [values, View(values.axes, values.hidden, index)]
 
 

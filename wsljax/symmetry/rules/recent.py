@@ -25,7 +25,5 @@ def _approx_top_k(walk: Walk, eqn, x: View) -> list[View]:
     reason = ("ranked along it, in parts", eqn)
     axis = eqn.params["reduction_dimension"] % len(x.axes)
     walk.pin(x, axis, reason)
-    words = [f"i{k}" for k in range(len(x.axes))]
-    out = [w if k != axis else "rank" for k, w in enumerate(words)]
-    rank = {"rank": eqn.outvars[0].aval.shape[axis]}
-    return [walk.einsum([x], [words], out, rank, reason) for _ in eqn.outvars]
+    size = eqn.outvars[0].aval.shape[axis]
+    return [walk.renewed(x, axis, size, reason) for _ in eqn.outvars]

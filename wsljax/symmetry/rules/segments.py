@@ -7,11 +7,10 @@ import numpy as np
 from ..inference.picks import Picked
 from ..inference.ports import Port, product, reordered
 from ..inference.refine import segment
-from ..inference.values import Entry, Factor, Items, Link, Struct, Variable, View, size_of
-from ..inference.walk import KNOWS_COORDINATES, RULES, Walk
+from ..inference.values import Copy, Entry, Factor, Items, Variable, View, size_of
+from ..inference.walk import RULES, Walk
 
 MAX_REORDERED = 1 << 16
-KNOWS_COORDINATES |= {"slice"}
 
 
 def _lay_out(walk: Walk, eqn, x: Picked) -> View:
@@ -48,11 +47,7 @@ def take(walk: Walk, x: View, axis: int, at: np.ndarray, reason) -> View:
             return take_range(walk, out, axis, 0, count, reason)
         at = at[:count]
     walk.pin(x, axis, reason)
-    if x.index is not None:
-        walk.spend(x, reason)
-    words = [f"i{k}" for k in range(len(x.axes))]
-    out_words = [w if k != axis else "new" for k, w in enumerate(words)]
-    return walk.einsum([x], [words], out_words, {"new": count}, reason)
+    return walk.renewed(x, axis, count, reason)
 
 
 def reorder(walk: Walk, x: View, axis: int, order: np.ndarray) -> View | None:
@@ -131,9 +126,7 @@ def take_range(walk: Walk, x: View, axis: int, start: int, stop: int, reason) ->
         port, tail, a = segment(whole, start, stop), [], start
     if port is None:
         walk.pin_items(tuple(flat), reason)
-        words = [f"i{k}" for k in range(len(x.axes))]
-        out = [w if k != axis else "new" for k, w in enumerate(words)]
-        return walk.einsum([x], [words], out, {"new": stop - start}, reason)
+        return walk.renewed(x, axis, stop - start, reason)
     head = (lead,) if tail or len(flat) == 1 else tuple(flat)
     return _new_segment(walk, x, axis, head, a, port, tuple(tail))
 
@@ -152,32 +145,17 @@ def _new_segment(
 
     ``port`` is coordinates ``offset + i`` of ``head``, or ``order[i]``.
     """
-    struct = Struct()
-    walk.structs.append(struct)
-    variables = []
-
-    def copy(items: Items) -> Items:
-        made = []
-        for i in items:
-            if isinstance(i, Factor):
-                f = Factor(i.port, struct, i.fixed)
-                struct.roots.append(f)
-                variables.append(Variable(i.size, (Entry(0, (i,)), Entry(1, (f,)))))
-                made.append(f)
-            else:
-                made.append(i)
-        return tuple(made)
-
+    new = Copy(walk)
+    copy, variables = new.items, new.variables
     front: Items = ()
     if port.size > 1:
-        f = Factor(port, struct, all(i.fixed for i in head))
-        struct.roots.append(f)
+        f = new.factor(port, all(i.fixed for i in head))
         front = (f,)
         variables.append(Variable(port.size, (Entry(0, head, offset, order), Entry(1, (f,)))))
     else:
         variables.append(Variable(1, (Entry(0, head, offset),)))
     axes = [(*front, *copy(tail)) if k == axis else copy(a) for k, a in enumerate(x.axes)]
     hidden = {key: copy(a) for key, a in x.hidden.items()}
-    walk.links.append(Link(2, tuple(variables)))
+    new.link()
     index = None if x.index is None else x.index._replace(token=walk.fresh(), whole=False)
     return View(axes, hidden, index)

@@ -252,15 +252,7 @@ def _pad(walk: Walk, eqn, x: View, value: View) -> View:
 
 def _pad_axis(walk: Walk, x: View, axis: int, low: int, high: int, reason) -> View:
     if walk.is_pinned(x.axes[axis]):
-        words = [f"i{k}" for k in range(len(x.axes))]
-        size = x.shape()[axis] + low + high
-        return walk.einsum(
-            [x],
-            [words],
-            [w if k != axis else "new" for k, w in enumerate(words)],
-            {"new": size},
-            reason,
-        )
+        return walk.renewed(x, axis, x.shape()[axis] + low + high, reason)
     shape, key = x.shape(), walk.fresh()
     blank = [
         View([((n,) if n > 1 else ()) if k != axis else (m,) for k, n in enumerate(shape)], key=key)
