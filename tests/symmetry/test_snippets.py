@@ -32,6 +32,7 @@ def test_sound_and_as_large_as_known(name):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="no rule for", category=UserWarning)
         spec = symmetry.infer(fn, params, *inputs, kinds=("permutation",))
+    spec.validate()
     leaves, treedef = jax.tree.flatten(params)
     before = np.asarray(fn(jax.tree.map(jnp.asarray, params), *inputs), float)
     spread = np.ptp(before) or 1.0

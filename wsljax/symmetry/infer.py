@@ -294,9 +294,7 @@ def _assemble(notes: Annotator, leaves, inputs, outputs, treedef) -> Spec:
         if not name.startswith("_")
     )
     pinned = tuple(Pinned(s.path, *row) for s in leaves for row in reasons(notes.cells, s))
-    spec = Spec(built[0], units, (), built[1], built[2], pinned, treedef)
-    spec.validate()
-    return spec
+    return Spec(built[0], units, (), built[1], built[2], pinned, treedef)
 
 
 def _units_in(tree):

@@ -41,19 +41,15 @@ class Shared(dict):
 class Array:
     """A struct with its nodes: ``cells[choice][k]`` are the nodes of leaf factor ``k`` in one cell."""
 
-    __slots__ = ("factors", "places", "options", "cells", "cut")
+    __slots__ = ("factors", "places", "options", "cells", "cut", "only")
 
     def __init__(self, struct: Struct, memo: dict[int, list[Branch]]):
         self.factors: list[Factor] = [f for r in struct.roots for f in r.flat()]
         self.places = {id(f): k for k, f in enumerate(self.factors)}
         self.options = [branches(f.port, memo) for f in self.factors]
         self.cells: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-        self.cut = any(len(o) > 1 for o in self.options)
-
-    @property
-    def only(self) -> list[tuple[int, ...]]:
-        """The nodes of an array that is not cut."""
-        return next(iter(self.cells.values()))
+        self.cut = any([len(o) > 1 for o in self.options])
+        self.only: list[tuple[int, ...]] = []  # the nodes, if it is not cut
 
 
 class Instance(NamedTuple):
@@ -93,8 +89,8 @@ class Cells:
         array = Array(struct, self.memo)
         self.arrays[id(struct)] = array
         if not array.cut:
-            cell = [self._add(option.leaves) for (option,) in array.options]
-            array.cells[(0,) * len(array.options)] = cell
+            array.only = [self._add(option.leaves) for (option,) in array.options]
+            array.cells[(0,) * len(array.options)] = array.only
             return
         if prod(len(o) for o in array.options) > MAX_CELLS:
             nodes: dict[tuple[int, int], tuple[int, ...]] = {}
@@ -114,8 +110,7 @@ class Cells:
     def _add(self, leaves: tuple[Port, ...]) -> tuple[int, ...]:
         """New nodes, one for each leaf."""
         first = len(self.size)
-        for port in leaves:
-            self.size.append(port.size)
+        self.size += [port.size for port in leaves]
         self.leaf += leaves
         nodes = tuple(range(first, len(self.size)))
         self.parent += nodes
@@ -132,9 +127,13 @@ class Cells:
 
     def unite(self, a: int, b: int) -> None:
         """Make two classes one."""
-        a, b = self.root(a), self.root(b)
+        parent = self.parent
+        if parent[a] != a:
+            a = self.root(a)
+        if parent[b] != b:
+            b = self.root(b)
         if a != b:
-            self.parent[b] = a
+            parent[b] = a
             if b in self.reasons:
                 self.reasons.setdefault(a, self.reasons[b])
 
@@ -235,14 +234,14 @@ class Cells:
                     or (len(items) == 1 and items[0].port.size != v.size)
                 ):
                     return False
-                cell = array.only
+                cell, places = array.only, array.places
                 nodes: tuple[int, ...] = ()
                 for item in items:
-                    if item.kids is None and id(item) in array.places:
-                        nodes += cell[array.places[id(item)]]
+                    if item.kids is None and id(item) in places:
+                        nodes += cell[places[id(item)]]
                     else:
                         for f in item.flat():
-                            nodes += cell[array.places[id(f)]]
+                            nodes += cell[places[id(f)]]
                 lists.append((role, nodes))
             length = len(lists[0][1])
             for _, nodes in lists:
@@ -250,13 +249,13 @@ class Cells:
                     return False
             for t in range(length):
                 groups.append([(role, nodes[t]) for role, nodes in lists])
-        touched = self.touched
+        touched, leaf = self.touched, self.leaf
         for group in groups:
             first = group[0][1]
-            touched[first] = True
-            for _, n in group[1:]:
+            for _, n in group:
                 touched[n] = True
-                self.tie(first, n)
+                if n != first:
+                    (self.unite if leaf[n] is leaf[first] else self.tie)(first, n)
         self.instances.append(Instance(number, groups))
         return True
 
@@ -341,6 +340,10 @@ class Cells:
         return wide
 
     # ------------------------------------------------------------------ reading
+    def roots(self) -> list[int]:
+        """The representative of every node."""
+        return [self.root(n) for n in range(len(self.size))]
+
     def every_cell(self) -> Iterator[tuple[Array, tuple[int, ...], list[tuple[int, ...]]]]:
         """All arrays' cells: (array, choice, nodes per leaf factor)."""
         for array in self.arrays.values():

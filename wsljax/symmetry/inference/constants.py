@@ -207,11 +207,11 @@ LAYOUT = {"broadcast_in_dim", "reshape", "squeeze", "transpose", "slice", "rev",
 
 def fold(eqn: Any, views: Sequence[View]) -> np.ndarray | None:
     """The value of an equation on small known arrays; None if it is not one."""
-    if len(eqn.outvars) != 1:
+    if len(eqn.outvars) != 1 or any([v.const is None for v in views]):
         return None
     aval = eqn.outvars[0].aval
     shape, kind = aval.shape, getattr(aval.dtype, "kind", None)  # a random key has none
-    if kind not in tuple("biuf") or any(v.const is None for v in views) or prod(shape) > FOLDED:
+    if kind not in tuple("biuf") or prod(shape) > FOLDED:
         return None
     name = eqn.primitive.name
     if name == "iota":

@@ -123,6 +123,10 @@ class Equations:
                 self.spend(view, reason)
         words = [w.split() if isinstance(w, str) else list(w) for w in labels]
         target = out.split() if isinstance(out, str) else list(out)
+        if sizes is None and choice is None:
+            quick = self._contract(views, words, target)
+            if quick is not None:
+                return quick
         where: dict[Hashable, list[Items | None]] = {}
         for r, (view, word) in enumerate(zip(views, words, strict=True)):
             for label, items in zip(word, view.axes, strict=True):
@@ -204,6 +208,52 @@ class Equations:
                 view.gathered[key] = (axes["gathered", key], items)  # type: ignore[assignment]
         return view
 
+    def _contract(
+        self, views: Sequence[View], words: list[list[str]], target: list[str]
+    ) -> View | None:
+        """:meth:`einsum` in the common case: at most one factor an axis, and all of them fit."""
+        where: dict[str, list[Entry]] = {}
+        wild: dict[str, Items] = {}
+        for r, (view, word) in enumerate(zip(views, words, strict=True)):
+            if view.hidden or view.gathered:
+                return None
+            for label, items in zip(word, view.axes, strict=True):
+                if len(items) != 1 or type(items[0]) is int:
+                    if wild.setdefault(label, items) != items or label in where or len(items) > 1:
+                        return None
+                    continue
+                factor: Factor = items[0]  # type: ignore[assignment]
+                entries = where.setdefault(label, [])
+                if entries:
+                    port = entries[0].items[0].port
+                    if entries[-1].role == r or port.size != factor.port.size:
+                        return None
+                    if port is not factor.port and not unify(port, factor.port):
+                        return None
+                elif label in wild or factor.port.size == 1:
+                    return None
+                entries.append(Entry(r, (factor,)))
+        result, made = Struct(), {}
+        variables = []
+        for label, entries in where.items():
+            first = entries[0].items[0]
+            if label in target:
+                made[label] = f = Factor(first.port, result, any(e.items[0].fixed for e in entries))
+                result.roots.append(f)
+                entries.append(Entry(len(views), (f,)))
+            variables.append(Variable(first.port.size, tuple(entries)))
+        axes: list[Items] = []
+        for label in target:
+            if label in made:
+                axes.append((made[label],))
+            elif label in wild:
+                axes.append(wild[label])
+            else:
+                return None
+        self.structs.append(result)
+        self.links.append(Link(len(views) + 1, tuple(variables)))
+        return View(axes)
+
     @staticmethod
     def _anew(
         result: Struct, n: int, role: int, variables: list[Variable], broken: list[Items]
@@ -225,10 +275,12 @@ class Equations:
 
     def elementwise(self, views: Sequence[View], reason: Any = "axes that do not fit") -> View:
         """A pointwise function of values of one shape (scalars, and axes of size one, broadcast)."""
-        rank = max(len(v.axes) for v in views)
+        rank = max([len(v.axes) for v in views])
         full = [v for v in views if len(v.axes) == rank]
-        loose = [v for v in views if len(v.axes) < rank and v.hidden]
+        loose = [v for v in views if v.hidden and len(v.axes) < rank]
         first = full[0]
+        if len(full) == 1 and not loose:
+            return first.but(first.axes)
         if not loose and all(
             v.axes == first.axes and v.hidden == first.hidden and v.gathered == first.gathered
             for v in full[1:]

@@ -112,8 +112,9 @@ def fuse_factors(cells: Cells) -> dict[int, int]:
     together: dict[int, set[int]] = {}
     alone: set[int] = set()
     apart: set[int] = set()  # classes that have stood without any other
+    every = cells.roots()
     for _, _, cell in cells.every_cell():
-        roots = [cells.root(n) for nodes in cell for n in nodes]
+        roots = [every[n] for nodes in cell for n in nodes]
         if apart.issuperset(roots):
             continue
         if len(roots) == 1:

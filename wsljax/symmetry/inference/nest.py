@@ -24,16 +24,16 @@ def parents(cells: Cells, candidates: set[int]) -> dict[int, list[tuple[int, Sea
     beside: dict[int, set[int]] = {}
     homes: dict[int, list[list[int]]] = defaultdict(list)
     open_ = set(candidates)  # those that may still have a parent
+    every = cells.roots()
     for _, _, cell in cells.every_cell():
         nodes = [n for group in cell for n in group]
-        roots = {n: cells.root(n) for n in nodes}
-        if open_.isdisjoint(roots.values()):
+        if open_.isdisjoint([every[n] for n in nodes]):
             continue
         for n in nodes:
-            c = roots[n]
+            c = every[n]
             if c not in open_:
                 continue
-            others = {roots[m] for m in nodes if m != n and cells.size[m] > 1}
+            others = {every[m] for m in nodes if m != n and cells.size[m] > 1}
             others.discard(c)
             beside[c] = beside[c] & others if c in beside else others
             homes[c].append(nodes)
@@ -45,7 +45,7 @@ def parents(cells: Cells, candidates: set[int]) -> dict[int, list[tuple[int, Sea
         for instance in cells.instances:
             for g, group in enumerate(instance.groups):
                 if len(group) > 1:
-                    c = cells.root(group[0][1])
+                    c = every[group[0][1]]
                     if c in interesting:
                         ties[c].append((instance, g))
     out: dict[int, list[tuple[int, Seats]]] = {}

@@ -12,6 +12,7 @@ over in every array (*role*) it touches.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from math import prod
 from typing import Any, NamedTuple, Union
 
 import numpy as np
@@ -63,6 +64,14 @@ def size_of(item: Item) -> int:
     return item if isinstance(item, int) else item.port.size
 
 
+def _extent(items: Items) -> int:
+    """Number of coordinates of an axis."""
+    if len(items) == 1:
+        item = items[0]
+        return item if type(item) is int else item.port.size  # type: ignore[union-attr, return-value]
+    return prod([size_of(item) for item in items])
+
+
 class Index(NamedTuple):
     """The elements of a value are coordinates of these factors.
 
@@ -110,13 +119,7 @@ class View:
         return view
 
     def shape(self) -> tuple[int, ...]:
-        out = []
-        for axis in self.axes:
-            n = 1
-            for item in axis:
-                n *= size_of(item)
-            out.append(n)
-        return tuple(out)
+        return tuple([_extent(axis) for axis in self.axes])
 
     def factors(self) -> list[Factor]:
         """All factors, hidden ones last."""

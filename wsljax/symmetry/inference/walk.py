@@ -72,6 +72,7 @@ class Walk(Equations):
         self.unknown: list[str] = []
         self.ranks = self.picking = False
         self._keys: dict[Hashable, int] = {}
+        self._live: dict[int, tuple[Any, list[bool]]] = {}
 
     def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[View]) -> list[View]:
         """Walk a jaxpr; ``consts`` are its constants' values or views, ``args`` its operands' views."""
@@ -90,9 +91,9 @@ class Walk(Equations):
                 )
             return view_of_constant(self, atom.val)
 
-        eqns = jaxpr.eqns
-        live = _live(jaxpr)
-        for eqn, needed in zip(eqns, live, strict=True):
+        if id(jaxpr) not in self._live:
+            self._live[id(jaxpr)] = (jaxpr, _live(jaxpr))
+        for eqn, needed in zip(jaxpr.eqns, self._live[id(jaxpr)][1], strict=True):
             if not needed:
                 continue
             views = [read(a) for a in eqn.invars]
@@ -106,7 +107,8 @@ class Walk(Equations):
         folded = fold(eqn, views) if not views or views[0].const is not None else None
         if folded is not None and (name not in LAYOUT or len(views[0].factors()) < 2):
             return [view_of_constant(self, folded)]
-        if name in PICKING or self.picking and any(type(v) is Picked for v in views):
+        some = self.picking and any([type(v) is Picked for v in views])
+        if some or name in PICKING:
             chosen = self._picked(eqn, name, views)
             if chosen is not None:
                 return [chosen]
@@ -123,7 +125,7 @@ class Walk(Equations):
                     self.callers.pop()
                     return outs
             rule = _unknown
-        if self.picking:
+        if some:
             views = [self.laid_out(v) for v in views]
         for view in views:
             if view.index is None and not view.columns:
@@ -217,9 +219,9 @@ def _live(jaxpr: Any) -> list[bool]:
     needed = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
     live = []
     for eqn in reversed(jaxpr.eqns):
-        on = any(v in needed for v in eqn.outvars)
+        on = not needed.isdisjoint(eqn.outvars)
         if on:
-            needed.update(v for v in eqn.invars if not isinstance(v, Literal))
+            needed.update([v for v in eqn.invars if not isinstance(v, Literal)])
         live.append(on)
     return live[::-1]
 

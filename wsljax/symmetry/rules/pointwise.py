@@ -21,10 +21,9 @@ KEEPS_INDEX = {"convert_element_type", "copy", "copy_p", "stop_gradient", "shard
 
 
 def _pointwise(walk: Walk, eqn, *views: View) -> View:
-    name = eqn.primitive.name
     counted = [v for v in views if v.index is not None]
     if counted:  # rare
-        handled = _on_indices(walk, eqn, name, views)
+        handled = _on_indices(walk, eqn, eqn.primitive.name, views)
         if handled is not None:
             return handled
         for v in counted:
