@@ -12,6 +12,7 @@ Each kind of step is moved past the others by conjugation, which never leaves it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from .. import elements
 from ..axes import Fixed, Unit
 from ..layout import blocks_of, decompose, recompose
 from .kinds import (
+    Gain,
     Generator,
     Linear,
     Orthogonal,
@@ -56,8 +58,14 @@ def act_on_term(
     if isinstance(gen, Uniform):
         return (x * spread(_power(g, term.exponent), term.parents, x.ndim)).astype(dtype)
     where = (*term.parents, term.axis)
-    gains = [spread(blocks[b].astype(work), where, x.ndim) for b in term.through]
-    for gain in gains:
+    gain = None
+    for name in term.through:
+        one = spread(blocks[name].astype(work), where, x.ndim)
+        gain = one if gain is None else gain * one
+    for name in term.under:
+        one = 1 / spread(blocks[name].astype(work), where, x.ndim)
+        gain = one if gain is None else gain * one
+    if gain is not None:
         x = x * gain
     if isinstance(gen, (Linear, Orthogonal)):
         x = _along(x, gen.matrix(g, term.exponent), where)
@@ -65,7 +73,7 @@ def act_on_term(
         x = x * spread(g, where, x.ndim)
     else:
         x = x * spread(_power(g, term.exponent), where, x.ndim)
-    for gain in gains:
+    if gain is not None:
         x = x / gain
     return x.astype(dtype)
 
@@ -117,15 +125,21 @@ def act_on_part(gen: Generator, g: jax.Array, term: Term, x: jax.Array, blocks) 
     return x.at[where].set(act_on_term(gen, g, term, x[where], blocks))
 
 
+def _gain(h: Gain, blocks: Mapping[str, jax.Array], dtype) -> jax.Array:
+    x = blocks[h.block].astype(dtype)
+    return _power(x + jnp.asarray(h.offset, dtype) if h.offset else x, h.power)
+
+
 def _carry(gen: Generator, amount: jax.Array, blocks: dict[str, jax.Array]) -> None:
     for c in gen.carries:
-        bias, weight = blocks[c.bias], blocks[c.weight]
-        work = wider(bias.dtype, weight.dtype)
-        if jnp.issubdtype(amount.dtype, jnp.inexact):
-            work = wider(work, amount.dtype)
-        moved = jnp.einsum(
-            c.equation, amount.astype(work), weight.astype(work), precision="highest"
-        )
+        bias = blocks[c.bias]
+        work = bias.dtype
+        for other in (amount, *([blocks[c.weight]] if c.weight else [])):
+            if jnp.issubdtype(other.dtype, jnp.inexact):
+                work = wider(work, other.dtype)
+        weight = [blocks[c.weight].astype(work)] if c.weight else []
+        gains = [_gain(h, blocks, work) for h in c.gains]
+        moved = jnp.einsum(c.equation, amount.astype(work), *weight, *gains, precision="highest")
         for k in c.centre:
             moved = moved - moved.mean(k, keepdims=True)
         factor = jnp.asarray(c.factor, work)
@@ -150,7 +164,10 @@ def act_on_blocks(
                 continue
             _carry(gen, t, out)
             work = wider(t.dtype, x.dtype)
-            out[gen.target] = (x.astype(work) + expand(gen, t.astype(work), x)).astype(x.dtype)
+            amount = expand(gen, t.astype(work), x)
+            for h in gen.gains:
+                amount = amount * spread(_gain(h, out, work), gen.seats, x.ndim)
+            out[gen.target] = (x.astype(work) + amount).astype(x.dtype)
             for term in gen.terms:
                 x = out[term.block]
                 factor = jnp.asarray(term.exponent, work)
@@ -170,15 +187,22 @@ def act_on_blocks(
     return out
 
 
+def blocks_used(gen: Generator) -> set[str]:
+    """Names of the blocks that a generator moves or reads."""
+    names = {b for t in gen.terms for b in (t.block, *t.through, *t.under)}
+    for c in gen.carries:
+        names |= {c.bias, *([c.weight] if c.weight else []), *(h.block for h in c.gains)}
+    if isinstance(gen, Shift):
+        names |= {gen.target, *(h.block for h in gen.gains)}
+    return names
+
+
 def touched(generators: Sequence[Generator], g: Element) -> set[str]:
     """Names of the blocks that are moved or read."""
     names: set[str] = set()
     for gen in generators:
         if gen.name in g:
-            names |= {t.block for t in gen.terms} | {b for t in gen.terms for b in t.through}
-            names |= {b for c in gen.carries for b in (c.bias, c.weight)}
-            if isinstance(gen, Shift):
-                names.add(gen.target)
+            names |= blocks_used(gen)
     return names
 
 
@@ -213,6 +237,27 @@ def _permute(spec, perms: Element, labels: Sequence[str], x: jax.Array) -> jax.A
     return elements._act_on_block(spec, perms, piece, x)
 
 
+def terms_on_amount(gen: Shift, other: Generator) -> list[Term]:
+    """How another generator moves the amount of a shift: as it moves the target, over the gains."""
+    out = []
+    for term in other.terms:
+        if term.block != gen.target:
+            continue
+        for h in gen.gains:
+            if term.axis is not None and term.axis == gen.seats[-1]:
+                if h.block in (term.through if h.power < 0 else term.under):
+                    term = replace(
+                        term,
+                        through=tuple(n for n in term.through if n != h.block),
+                        under=tuple(n for n in term.under if n != h.block),
+                    )
+                moved = sum(t.exponent for t in other.terms if t.block == h.block)
+                term = replace(term, exponent=term.exponent - h.power * moved)
+        if term.exponent % 2 if isinstance(other, Sign) else term.exponent:
+            out.append(term)
+    return out
+
+
 def _conjugate(spec, gen: Shift, t: jax.Array, perms: Element, linear: Element, outward: bool):
     """The amount ``t`` moved by linear generators and permutations, in the order of the action
     (``outward``), or back."""
@@ -221,8 +266,7 @@ def _conjugate(spec, gen: Shift, t: jax.Array, perms: Element, linear: Element, 
         (other, term)
         for other in spec.generators
         if other.name in linear
-        for term in other.terms
-        if term.block == gen.target
+        for term in terms_on_amount(gen, other)
     ]
     if not outward:
         t = _permute(spec, perms, gen.labels, t)

@@ -22,6 +22,7 @@ class Term:
         offset: the action is that on ``block + offset`` (a variance that is used as ``v + eps``).
         through: blocks, with the axes ``(*over, units)``, that multiply the block where it is read: the
             action is that on the product, and they stay (the gain of a norm, in front of a kernel).
+        under: blocks that divide it, likewise (the gain of a norm, under its shift).
         part: pairs ``(axis, index)`` of fixed axes: only these coordinates of the block move (the queries
             in a kernel that holds queries and keys).
     """
@@ -33,6 +34,7 @@ class Term:
     offset: float = 0.0
     through: tuple[str, ...] = ()
     part: tuple[tuple[int, int], ...] = ()
+    under: tuple[str, ...] = ()
 
     def slices(self, rank: int) -> tuple[slice, ...]:
         """The index of the part of a block that moves, no axis lost."""
@@ -48,8 +50,20 @@ def part_slices(part: tuple[tuple[int, int], ...], rank: int) -> tuple[slice, ..
 
 
 @dataclass(frozen=True)
+class Gain:
+    """What multiplies on the way: ``(block + offset) ** power``."""
+
+    block: str
+    power: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
 class Carry:
     """What leaves one block arrives in another: ``bias += factor * einsum(equation, amount, weight)``.
+
+    ``gains`` are further operands of the equation, and a ``weight`` of no name is none: of a bias in front
+    of a BatchNorm, its gain over the root of its variance arrives behind it.
 
     The amount is the element of a :class:`Shift`, or ``1 - e`` for a :class:`Sign`. Along the axes
     ``centre`` of the bias, only what differs from the mean arrives: where a constant does not matter, and
@@ -61,6 +75,7 @@ class Carry:
     equation: str
     factor: float = -1.0
     centre: tuple[int, ...] = ()
+    gains: tuple[Gain, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,8 @@ def _near_zero(search: Search, units, places) -> list[tuple[Occurrence, ...]]:
     found = search.null(make, len(places), shrink, NEAR_ZERO**1.5)
     found = [v / np.max(np.abs(v)) for v in found]
     rows = [np.rint(v) for v in found if np.max(np.abs(v - np.rint(v))) < 0.1]
-    rows += [a + b for a, b in combinations(rows, 2)]
+    if len(rows) <= MOST_PLACES:
+        rows += [a + b for a, b in combinations(rows, 2)]
     sets = [tuple(o for o, e in zip(places, v, strict=True) if e % 2) for v in rows]
     return [s for s in sets if s]
 

@@ -28,11 +28,11 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from .base import Carry, Generator, Term, default_float, part_slices, wider
+from .base import Carry, Gain, Generator, Term, default_float, part_slices, wider
 from .matrices import Linear, Orthogonal
 
 __all__ = [
-    "KINDS", "Carry", "Generator", "Linear", "Orthogonal", "Phase", "Scale", "Shift", "Sign", "Term",
+    "KINDS", "Carry", "Gain", "Generator", "Linear", "Orthogonal", "Phase", "Scale", "Shift", "Sign", "Term",
     "Uniform", "part_slices", "wider",
 ]  # fmt: skip
 
@@ -89,12 +89,16 @@ class Shift(Generator):
     Its element has the axes of the block ``target`` (``over``, of the sizes ``sizes``), those in
     ``constant`` left out: along these the amount is the same. ``part`` is as in :class:`Term`, and its
     axes are left out likewise. ``terms`` are blocks of the same axes that
-    are moved along, by ``exponent`` times the amount.
+    are moved along, by ``exponent`` times the amount. ``gains`` multiply it, their axes at the axes
+    ``seats`` of the target (a reader of a LayerNorm: what it reads sums to nothing once divided by the
+    gain).
     """
 
     target: str = ""
     constant: tuple[int, ...] = ()
     part: tuple[tuple[int, int], ...] = ()
+    gains: tuple[Gain, ...] = ()
+    seats: tuple[int, ...] = ()
 
     kind: ClassVar[str] = "shift"
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import expm
 
 from .base import Generator, default_float, wider
@@ -80,28 +81,57 @@ class Linear(Matrices):
 
 @dataclass(frozen=True)
 class Orthogonal(Matrices):
-    """All orthogonal matrices: radial activations, the residual stream of RMSNorm."""
+    """All orthogonal matrices: radial activations, the residual stream of RMSNorm.
+
+    ``centred`` restricts them to those that leave the mean of the coordinates where it is (rows and columns
+    sum to one): what is left where a LayerNorm subtracts that mean.
+    """
+
+    centred: bool = False
 
     kind: ClassVar[str] = "orthogonal"
 
     @property
+    def turned(self) -> int:
+        """Number of coordinates that are turned: all, or those beside the mean."""
+        return self.size - self.centred
+
+    @property
     def algebra_shape(self) -> tuple[int, ...]:
         """The entries above the diagonal of a skew matrix."""
-        return (*self.sizes, self.size * (self.size - 1) // 2)
+        return (*self.sizes, self.turned * (self.turned - 1) // 2)
 
     def invert(self, g: jax.Array) -> jax.Array:
         return jnp.swapaxes(g, -1, -2)
 
     def exp(self, v: jax.Array) -> jax.Array:
-        rows, columns = jnp.triu_indices(self.size, 1)
-        upper = jnp.zeros(self.shape, v.dtype).at[..., rows, columns].set(v)
-        return _expm(upper - jnp.swapaxes(upper, -1, -2))
+        n = self.turned
+        rows, columns = jnp.triu_indices(n, 1)
+        upper = jnp.zeros((*self.sizes, n, n), v.dtype).at[..., rows, columns].set(v)
+        return self._beside_mean(_expm(upper - jnp.swapaxes(upper, -1, -2)))
 
     def draw(self, key: jax.Array) -> jax.Array:
-        return _rotation(key, self.shape)
+        n = self.turned
+        return self._beside_mean(_rotation(key, (*self.sizes, n, n)))
+
+    def _beside_mean(self, q: jax.Array) -> jax.Array:
+        """The matrix that turns what is orthogonal to the mean by ``q``."""
+        if not self.centred:
+            return q
+        basis = jnp.asarray(mean_free(self.size), q.dtype)
+        turned = _matmul(_matmul(basis, q), basis.T)
+        return turned + jnp.asarray(1 / self.size, q.dtype)
 
     def matrix(self, g: jax.Array, exponent: float) -> jax.Array:
         return g
+
+
+def mean_free(n: int) -> np.ndarray:
+    """An orthonormal basis, ``(n, n - 1)``, of the vectors that sum to zero."""
+    helmert = np.zeros((n, n - 1))
+    for k in range(n - 1):
+        helmert[: k + 1, k], helmert[k + 1, k] = 1.0, -(k + 1.0)
+    return helmert / np.linalg.norm(helmert, axis=0)
 
 
 def _expm(v: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from .kinds import Linear, Orthogonal, Scale, Shift, Term, Uniform
+from .norms import Norm
 from .nullspace import rank, reduced
 from .occurrences import (
     Occurrence,
@@ -86,98 +87,90 @@ def scales(search: Search, units) -> tuple[list[Scale], list[Shift]]:
 
 def linear(search: Search, units, scalings: list[Scale]) -> list[Linear]:
     """All invertible matrices, where a scaling with exponents of one is part of them."""
-    found: list[Linear] = []
     if units.size < 2:
-        return found
+        return []
     candidates = [
         s for s in scalings if all(abs(t.exponent) == 1 and not t.offset for t in s.terms)
     ]
-    for scaling in candidates:
-        places = [Occurrence(t.block, t.axis, t.parents, (), t.part) for t in scaling.terms]
-        duals = [t.exponent < 0 for t in scaling.terms]
-
-        def make(k, leaves, places=places, duals=duals):
-            copy, (i, j) = copies(search.probe, units.over, k), coordinates(units.size, k, 2)
-            moves = [
-                (o, matrix_unit(search.probe, leaves, o, copy, i, j, dual))
-                for o, dual in zip(places, duals, strict=True)
-            ]
-            return [{o.block: x} for o, x in moves] + [sums(moves, [1.0] * len(moves))]
-
-        columns = search.some_columns(make)
-        sizes = np.linalg.norm(columns, axis=0)
-        if sizes[-1] <= search.tolerance * np.max(sizes[:-1]):
-            terms = tuple(o.term(-1 if d else 1) for o, d in zip(places, duals, strict=True))
-            found.append(
-                Linear(
-                    search.named("linear", units.name, found), units.name, terms, units.size,
-                    units.over, search.sizes(units.over),
-                )
-            )  # fmt: skip
-    return found
+    found = search.each(
+        candidates,
+        lambda s: [t.block for t in s.terms],
+        lambda s: _linear(search, units, s),
+    )
+    return [g for some in found for g in some]
 
 
-def gains(search: Search, units, scalings: list[Scale]) -> dict[tuple[str, int], str]:
-    """Gains that stand in front of readers of ``units``: ``{place of a reader: block of the gain}``.
+def _linear(search: Search, units, scaling: Scale) -> list[Linear]:
+    places = [Occurrence(t.block, t.axis, t.parents, (), t.part) for t in scaling.terms]
+    duals = [t.exponent < 0 for t in scaling.terms]
 
-    They show as a scaling of one block, with no other axes than the units, against the readers.
-    """
-    out: dict[tuple[str, int], str] = {}
-    axes = (*units.over, units.name)
-    for s in scalings:
-        for sign in (1, -1):
-            up = [t for t in s.terms if t.exponent == sign]
-            down = [t for t in s.terms if t.exponent == -sign]
-            if len(up) == 1 and down and len(up) + len(down) == len(s.terms):
-                (gain,) = up
-                if search.blocks[gain.block].axes == axes and not out.keys() & {
-                    (t.block, t.axis) for t in down
-                }:
-                    out |= {(t.block, t.axis): gain.block for t in down}
-                    break
-    return out
+    def make(k, leaves):
+        copy, (i, j) = copies(search.probe, units.over, k), coordinates(units.size, k, 2)
+        moves = [
+            (o, matrix_unit(search.probe, leaves, o, copy, i, j, dual))
+            for o, dual in zip(places, duals, strict=True)
+        ]
+        return [{o.block: x} for o, x in moves] + [sums(moves, [1.0] * len(moves))]
+
+    sizes = np.linalg.norm(search.some_columns(make), axis=0)
+    if sizes[-1] > search.tolerance * np.max(sizes[:-1]):
+        return []
+    terms = tuple(o.term(-1 if d else 1) for o, d in zip(places, duals, strict=True))
+    name = search.named("linear", units.name)
+    return [Linear(name, units.name, terms, units.size, units.over, search.sizes(units.over))]
 
 
-def orthogonal(search: Search, units, scalings: list[Scale]) -> list[Orthogonal]:
-    """All orthogonal matrices; gains in front of readers are folded into them for the action."""
+def orthogonal(search: Search, units, found_norms: list[Norm]) -> list[Orthogonal]:
+    """All orthogonal matrices, or those that keep the mean; gains in front of readers are folded into them
+    for the action, and taken out of the shifts of norms."""
     found: list[Orthogonal] = []
     if units.size < 2:
         return found
-    folds = gains(search, units, scalings)
     plain = search.places(units.name)
     variants = [plain]
-    if folds:
+    if found_norms:
+        gains = {n.gain for n in found_norms}
+        through = {o.place: (n.gain,) for n in found_norms for o in n.readers}
+        under = {other: (n.gain,) for n in found_norms for other in n.others}
         folded = [
-            replace(o, through=(folds[o.block, o.axis],)) if (o.block, o.axis) in folds else o
+            replace(o, through=through.get(o.place, ()), under=under.get(o.block, ()))
             for o in plain
-            if o.block not in folds.values()
+            if o.block not in gains
         ]
         variants = [folded, plain]
     for places in variants:
+        for centred in (False, True)[: units.size - 1]:
 
-        def make(k, leaves, places=places):
-            copy, (i, j) = copies(search.probe, units.over, k), coordinates(units.size, k, 2)
-            return [
-                {
-                    o.block: matrix_unit(search.probe, leaves, o, copy, i, j)
-                    - matrix_unit(search.probe, leaves, o, copy, j, i)
-                }
-                for o in places
-            ]
+            def make(k, leaves, places=places, centred=centred):
+                copy = copies(search.probe, units.over, k)
+                chosen = coordinates(units.size, k, 2 + centred)
+                turn = list(zip(chosen, chosen[1:] + chosen[:1], strict=True))
+                return [
+                    {o.block: _turned(search.probe, leaves, o, copy, turn if centred else turn[:1])}
+                    for o in places
+                ]
 
-        for v in search.null(make, len(places)) if places else ():
-            if set(v) <= {0.0, 1.0}:
-                terms = [o.term(1) for o, e in zip(places, v, strict=True) if e]
-                terms = whole(terms, search.blocks)
-                found.append(
-                    Orthogonal(
-                        search.named("orthogonal", units.name, found), units.name, terms,
-                        units.size, units.over, search.sizes(units.over),
-                    )
-                )  # fmt: skip
-        if found:
-            break
+            for v in search.null(make, len(places)) if places else ():
+                if set(v) <= {0.0, 1.0}:
+                    terms = [o.term(1) for o, e in zip(places, v, strict=True) if e]
+                    terms = whole(terms, search.blocks)
+                    found.append(
+                        Orthogonal(
+                            search.named("orthogonal", units.name, found), units.name, terms,
+                            units.size, units.over, search.sizes(units.over), centred=centred,
+                        )
+                    )  # fmt: skip
+            if found:
+                return found
     return found
+
+
+def _turned(probe, leaves, o: Occurrence, copy, planes) -> np.ndarray:
+    """The direction in which the coordinates of one place turn in these planes."""
+    return sum(
+        matrix_unit(probe, leaves, o, copy, i, j) - matrix_unit(probe, leaves, o, copy, j, i)
+        for i, j in planes
+    )
 
 
 def uniform(search: Search, others: list) -> list[Uniform]:

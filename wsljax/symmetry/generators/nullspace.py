@@ -60,3 +60,14 @@ def rank(rows: np.ndarray, tolerance: float = 1e-8) -> int:
         return 0
     sizes = np.linalg.svd(rows, compute_uv=False)
     return int(np.sum(sizes > tolerance * max(sizes[0], 1e-300)))
+
+
+def sketch(rows: np.ndarray, k: int) -> np.ndarray:
+    """Sums of the rows with random signs, enough of them to have the same null space; few rows stay."""
+    most = 4 * rows.shape[1] + 64
+    if len(rows) <= 2 * most:
+        return rows
+    random = np.random.default_rng([k, len(rows), 29])
+    order = random.permutation(len(rows))
+    signed = rows[order] * random.choice([-1.0, 1.0], len(rows))[:, None]
+    return np.add.reduceat(signed, np.linspace(0, len(rows), most, endpoint=False).astype(int))

@@ -23,6 +23,7 @@ class Occurrence:
     parents: tuple[int, ...] = ()
     through: tuple[str, ...] = ()
     part: tuple[tuple[int, int], ...] = ()
+    under: tuple[str, ...] = ()
 
     @property
     def place(self) -> tuple:
@@ -30,8 +31,9 @@ class Occurrence:
 
     def term(self, exponent: float) -> Term:
         return Term(
-            self.block, self.axis, float(exponent), self.parents, 0.0, self.through, self.part
-        )
+            self.block, self.axis, float(exponent), self.parents, 0.0, self.through, self.part,
+            self.under,
+        )  # fmt: skip
 
     def at(self, rank: int, copy: Sequence[int], i) -> tuple:
         """Index of coordinate ``i``, in one copy."""
@@ -86,18 +88,23 @@ def matrix_unit(probe: Probe, leaves, o: Occurrence, copy, i: int, j: int, dual:
     x = probe.block(leaves, o.block)
     gain = 1.0
     for name in o.through:
-        g = probe.block(leaves, name)
-        where = (*o.parents, o.axis)
-        order = sorted(range(len(where)), key=lambda m: where[m])
-        shape = [1] * x.ndim
-        for m, k in enumerate(where):
-            shape[k] = g.shape[m]
-        gain = gain * g.transpose(order).reshape(shape)
+        gain = gain * spread(probe.block(leaves, name), (*o.parents, o.axis), x.ndim)
+    for name in o.under:
+        gain = gain / spread(probe.block(leaves, name), (*o.parents, o.axis), x.ndim)
     folded = x * gain
     out = np.zeros_like(x)
     source, target = (j, i) if dual else (i, j)
     out[o.at(x.ndim, copy, target)] = (-1 if dual else 1) * folded[o.at(x.ndim, copy, source)]
     return out / gain
+
+
+def spread(g: np.ndarray, where: tuple[int, ...], rank: int) -> np.ndarray:
+    """``g`` with its axes at the places ``where`` of ``rank`` axes."""
+    order = sorted(range(len(where)), key=lambda m: where[m])
+    shape = [1] * rank
+    for m, k in enumerate(where):
+        shape[k] = g.shape[m]
+    return g.transpose(order).reshape(shape)
 
 
 def copies(probe: Probe, over: Sequence[str], k: int) -> tuple[int, ...]:

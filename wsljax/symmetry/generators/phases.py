@@ -16,31 +16,24 @@ MOST_READERS = 3
 DRAWS = 3
 
 
-def phases(search: Search) -> list[Phase]:
-    """Half periods of single coordinates, of all units.
-
-    Where nothing but linear maps follow a sine, derivatives tell its frequency; elsewhere those that were
-    found so are tried, and the usual ones.
-    """
-    measured = {}
-    for units in search.spec.units:
+def half_periods(search: Search, sets_of_units) -> dict[str, float]:
+    """For biases inside a sine that nothing but linear maps follow: half a period, told by derivatives."""
+    found = {}
+    for units in sets_of_units:
         for bias in _biases(search, units):
-            step = _half_period(search, units, bias)
-            if step is not None:
-                measured[bias.block] = step
-    usual = [*dict.fromkeys(measured.values()), *(np.pi / w for w in FREQUENCIES)]
-    found: list[Phase] = []
-    for units in search.spec.units:
-        found += _of_units(search, units, measured, usual)
+            if len(search.places(units.name)) - 1 <= MOST_READERS:
+                step = _half_period(search, units, bias)
+                if step is not None:
+                    found[bias.block] = step
     return found
 
 
-def _biases(search: Search, units) -> list[Occurrence]:
-    axes = (*units.over, units.name)
-    return [o for o in search.places(units.name) if search.blocks[o.block].axes == axes]
+def phases(search: Search, units, measured: dict[str, float]) -> list[Phase]:
+    """Half periods of single coordinates of ``units``.
 
-
-def _of_units(search: Search, units, measured: dict[str, float], usual: list[float]) -> list[Phase]:
+    Where the period of a bias has not been measured, those of others are tried, and the usual ones.
+    """
+    usual = [*dict.fromkeys(measured.values()), *(np.pi / w for w in FREQUENCIES)]
     axes = (*units.over, units.name)
     places = search.places(units.name)
     found: list[Phase] = []
@@ -62,6 +55,11 @@ def _of_units(search: Search, units, measured: dict[str, float], usual: list[flo
                 Phase(name, units.name, terms, units.size, axes, sizes, (), bias.block, step=step)
             )
     return found
+
+
+def _biases(search: Search, units) -> list[Occurrence]:
+    axes = (*units.over, units.name)
+    return [o for o in search.places(units.name) if search.blocks[o.block].axes == axes]
 
 
 def _half_period(search: Search, units, bias: Occurrence) -> float | None:

@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._compat import enable_x64
+from ..._compat import enable_x64, open_jaxpr
 from ..layout import blocks_of, decompose
+from .kinship import uses
 
 BATCH_ENTRIES = 4_000_000
-LARGEST_BATCH, FEW = 32, 4
+LARGEST_BATCH = 8
 QUICK = {"xla_backend_optimization_level": 0}
 SMALL = 1000
 """Networks of fewer parameters are compiled without optimisation: they run in no time as it is."""
@@ -130,13 +131,20 @@ class Probe:
         near = [x * (1 + 1e-10 * random.uniform(-1, 1, x.shape)) for x in leaves]
         return 1e-14 < self.apart(self.evaluate([near], inputs)[0], y) < 1e-8
 
+    @cached_property
+    def uses(self) -> list[int]:
+        """For each leaf, a hash of what is computed from it next."""
+        with enable_x64():
+            closed = jax.make_jaxpr(self.flat)(self.given, self.inputs)
+        return uses(open_jaxpr(closed)[0], len(self.given))
+
     # ------------------------------------------------------------------ values and derivatives
     def program(self, name: str, fn: Callable, *args: Any) -> Any:
         """``fn(*args)``, compiled once under ``name``, in float64 on a CPU."""
         with enable_x64(), jax.default_device(jax.devices("cpu")[0]):
             try:
                 if name not in self._compiled:
-                    options = self.options if name != "moved" else QUICK
+                    options = QUICK if name.startswith("moved") else self.options
                     self._compiled[name] = jax.jit(fn).lower(*args).compile(options)
                 return self._compiled[name](*args)
             except CannotProbe:
@@ -157,7 +165,7 @@ class Probe:
             stack = [np.stack(x) for x in zip(*part, strict=True)]
             return np.asarray(self.program("evaluate", run, stack, inputs))
 
-        return _in_batches(many, min(self.batch, 8), call)
+        return _in_batches(many, self.batch, call)
 
     def push(
         self, directions: Sequence[Mapping[str, np.ndarray]], leaves: list, inputs: list
@@ -169,16 +177,23 @@ class Probe:
             return jax.lax.map(forward, stack)
 
         def call(part):
-            stack = [np.zeros((len(part), *x.shape)) for x in leaves]
             for row, direction in enumerate(part):
                 for name, x in direction.items():
                     i, index = self.places[name]
-                    stack[i][row].reshape(-1)[index] += x
-            return np.asarray(self.program(program, run, leaves, inputs, stack))
+                    self._stack[i][row].reshape(-1)[index] += x
+            found = np.array(self.program("push", run, leaves, inputs, self._stack))
+            for row, direction in enumerate(part):
+                for name in direction:
+                    i, index = self.places[name]
+                    self._stack[i][row].reshape(-1)[index] = 0
+            return found
 
-        few = len(directions) <= FEW and self.options is None
-        program, size = ("push few", FEW) if few else ("push", self.batch)
-        return _in_batches(directions, size, call)
+        return _in_batches(directions, self.batch, call, pad=False)
+
+    @cached_property
+    def _stack(self) -> list[np.ndarray]:
+        """Zeros, one row for each direction of a batch: making them anew each time would take longest."""
+        return [np.zeros((self.batch, *x.shape)) for x in self.given]
 
     def apart(self, new: np.ndarray, old: np.ndarray) -> float:
         """Largest difference of two outputs relative to their spread."""
@@ -187,11 +202,11 @@ class Probe:
         return float(gap / spread) if np.isfinite(gap) else np.inf
 
 
-def _in_batches(rows: Sequence, size: int, call: Callable) -> np.ndarray:
+def _in_batches(rows: Sequence, size: int, call: Callable, pad: bool = True) -> np.ndarray:
     out = []
     for start in range(0, len(rows), size):
         part = list(rows[start : start + size])
-        filled = part + [part[-1]] * (size - len(part))
+        filled = part + [part[-1]] * (size - len(part)) if pad else part
         out.append(call(filled)[: len(part)])
     return np.concatenate(out)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .kinds import part_slices
-from .nullspace import null_vectors
+from .kinship import Kin
+from .nullspace import null_vectors, sketch
 from .occurrences import Occurrence, occurrences, parts
 from .probe import Probe
 
@@ -14,14 +17,20 @@ LEAST_DRAWS, MORE_DRAWS = 3, 2
 
 
 class Search:
-    """What the searches share: the probe, its tolerance, and the blocks that do not matter at all."""
+    """What the searches share: the probe, its tolerance, and the blocks that do not matter at all.
 
-    def __init__(self, probe: Probe):
+    ``shared``: what is used alike is searched once (:mod:`.kinship`).
+    """
+
+    def __init__(self, probe: Probe, shared: bool = True):
         self.probe, self.spec = probe, probe.spec
         self.tolerance = 1e-9 if probe.exact else 3e-4
         self.blocks = {b.name: b for b in self.spec.layout}
+        self.kin = Kin(self.spec, probe.uses if shared else None)
         pieces = {(n, part): b for n, b in self.blocks.items() for part in parts(self.spec, b)}
-        sizes = self._sensitivities(pieces)
+        first = self.kin.first(list(pieces), lambda piece: (self.kin.kind_of[piece[0]], piece[1]))
+        sizes = self._sensitivities({piece: pieces[piece] for piece in set(first.values())})
+        sizes = {piece: sizes[first[piece]] for piece in pieces}
         limit = 1e-2 * self.tolerance * max(sizes.values(), default=0.0)
         self.weight = {n: max(w for (m, _), w in sizes.items() if m == n) for n in self.blocks}
         self.free = {n for n, w in self.weight.items() if w <= limit}
@@ -59,11 +68,11 @@ class Search:
         part = np.array(self.probe.push(make(k, leaves), leaves, inputs).T)
         wrong = ~np.isfinite(part)  # what cannot be differentiated here is null in no direction
         part[wrong] = np.random.default_rng(k).standard_normal(int(wrong.sum()))
-        return part / (np.std(y) or np.max(np.abs(y)) or 1.0)
+        return sketch(part, k) / (np.std(y) or np.max(np.abs(y)) or 1.0)
 
-    def some_columns(self, make) -> np.ndarray:
+    def some_columns(self, make, at=None) -> np.ndarray:
         """Columns at the first draws."""
-        return np.concatenate([self.columns(make, k) for k in range(LEAST_DRAWS)])
+        return np.concatenate([self.columns(make, k, at) for k in range(LEAST_DRAWS)])
 
     def null(self, make, n: int, at=None, tolerance: float | None = None) -> np.ndarray:
         """What is null in ``n`` directions at every draw: a sparse basis, one vector a row.
@@ -75,12 +84,12 @@ class Search:
         found, before = np.zeros((0, n)), -1
         for k in range(MOST_DRAWS):
             rows.append(self.columns(make, k, at))
-            if k + 1 < LEAST_DRAWS or (k + 1 - LEAST_DRAWS) % MORE_DRAWS:
+            if k and (k + 1 < LEAST_DRAWS or (k + 1 - LEAST_DRAWS) % MORE_DRAWS):
                 continue
             found = self._null(np.concatenate(rows), tolerance or self.tolerance)
-            if len(found) in (0, before):
+            if not len(found) or k and len(found) == before:
                 return found
-            before = len(found)
+            before = len(found) if k else -1
         return np.zeros((0, n))
 
     def _null(self, columns: np.ndarray, tolerance: float) -> np.ndarray:
@@ -99,7 +108,27 @@ class Search:
         out[:, alive] = found
         return np.concatenate([alone, out])
 
-    def named(self, kind: str, name: str, found: list) -> str:
+    def each(self, things: Sequence, blocks_of, find) -> list[list]:
+        """``find(thing)`` for each of several things; for those that are about blocks alike, what was found
+        for the first of them. ``blocks_of(thing)`` are the blocks that a thing is about."""
+        first: dict[tuple, tuple] = {}
+        out: list[list] = []
+        for thing in things:
+            blocks = tuple(blocks_of(thing))
+            kind = tuple(self.kin.kind_of[b] for b in blocks)
+            if kind in first:
+                others, found = first[kind]
+                relation = self.kin.between(others, blocks)
+                moved = [relation.generator(g, self.named) for g in found]
+                if None not in moved:
+                    out.append(moved)
+                    continue
+            found = find(thing)
+            first.setdefault(kind, (blocks, found))
+            out.append(found)
+        return out
+
+    def named(self, kind: str, name: str, found: Sequence = ()) -> str:
         taken = {g.name for g in found}
         base, n, out = f"{kind}:{name}", 2, f"{kind}:{name}"
         while out in taken:

@@ -37,10 +37,12 @@ def free_shifts(search: Search) -> list[Shift]:
             out.append({name: np.broadcast_to(random.standard_normal(shape), whole)})
         return out
 
-    sizes = np.linalg.norm(search.some_columns(make), axis=0)
+    first = search.kin.first(tried, lambda t: (search.kin.kind_of[t[0]], t[1]))
+    several, tried = tried, list(dict.fromkeys(first.values()))
+    sizes = dict(zip(tried, np.linalg.norm(search.some_columns(make), axis=0), strict=True))
     typical = max(search.weight.values())
-    for (name, axis), size in zip(tried, sizes, strict=True):
-        if size <= search.tolerance * typical:
+    for name, axis in several:
+        if sizes[first[name, axis]] <= search.tolerance * typical:
             found.append(_shift(search, name, (axis,), (), found))
     return found
 
@@ -62,32 +64,29 @@ def carried_shifts(search: Search, units) -> list[Shift]:
                 carries.append(Carry(name, o.block, equation))
     if not biases or not carries:
         return []
+    sizes = search.sizes(units.over) + (units.size,)
+
+    def make(k, leaves):
+        copy, (i,) = copies(search.probe, units.over, k), coordinates(units.size, k, 1)
+        amount = np.zeros(sizes)
+        amount[(*copy, i)] = 1.0
+        out = [{b: amount.reshape(search.blocks[b].shape)} for b in biases]
+        for c in carries:
+            weight = search.probe.block(leaves, c.weight)
+            out.append({c.bias: np.einsum(c.equation, amount, weight)})
+        return out
+
+    n = len(biases)
     found: list[Shift] = []
-    for bias in biases:
-
-        def make(k, leaves, bias=bias):
-            copy, (i,) = copies(search.probe, units.over, k), coordinates(units.size, k, 1)
-            amount = np.zeros(search.blocks[bias].shape)
-            amount.reshape(search.sizes(units.over) + (units.size,))[(*copy, i)] = 1.0
-            out = [{bias: amount}]
-            for c in carries:
-                weight = search.probe.block(leaves, c.weight)
-                equation = _with_ones(c.equation, search.blocks[bias])
-                out.append({c.bias: np.einsum(equation, amount, weight)})
-            return out
-
-        for v in search.null(make, len(carries) + 1):
-            if v[0] == 1:
-                used = tuple(
-                    replace(
-                        c, equation=_with_ones(c.equation, search.blocks[bias]), factor=float(f)
-                    )
-                    for c, f in zip(carries, v[1:], strict=True)
-                    if f
-                )
-                if used:
-                    found.append(_shift(search, bias, (), used, found))
-                break
+    for v in search.null(make, n + len(carries)):
+        if np.count_nonzero(v[:n]) == 1 and np.count_nonzero(v) > 1:
+            bias = biases[int(np.argmax(v[:n] != 0))]
+            used = tuple(
+                replace(c, equation=_with_ones(c.equation, search.blocks[bias]), factor=float(f))
+                for c, f in zip(carries, v[n:] / np.sum(v[:n]), strict=True)
+                if f
+            )
+            found.append(_shift(search, bias, (), used, found))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
-from .kinds import KINDS, Carry, Generator, Phase, Shift, Term
+from .kinds import KINDS, Carry, Gain, Generator, Phase, Shift, Term
 
 
 def to_data(gen: Generator) -> dict[str, Any]:
@@ -25,13 +25,20 @@ def from_data(data: dict[str, Any]) -> Generator:
         raise ValueError(f"unknown kind of generator {kind!r}; known: {tuple(KINDS)}")
     cls = KINDS[kind]
     known = {f.name for f in fields(cls)}
-    plain = {k: _tuples(v) for k, v in data.items() if k in known - {"terms", "carries"}}
+    plain = {k: _tuples(v) for k, v in data.items() if k in known - {"terms", "carries", "gains"}}
+    if data.get("gains"):
+        plain["gains"] = tuple(Gain(**g) for g in data["gains"])
     terms = tuple(Term(**{k: _tuples(v) for k, v in t.items()}) for t in data["terms"])
     return cls(
         **plain,
         terms=terms,
-        carries=tuple(Carry(**{k: _tuples(v) for k, v in c.items()}) for c in data["carries"]),
+        carries=tuple(map(_carry, data["carries"])),
     )
+
+
+def _carry(data: dict[str, Any]) -> Carry:
+    plain = {k: _tuples(v) for k, v in data.items() if k != "gains"}
+    return Carry(**plain, gains=tuple(Gain(**g) for g in data.get("gains", ())))
 
 
 def _tuples(x: Any) -> Any:
@@ -46,7 +53,7 @@ def row(gen: Generator) -> tuple[str, str, str, str]:
         "scale": f"R+^{n}",
         "sign": f"Z2^{n}",
         "linear": f"GL({n})",
-        "orthogonal": f"O({n})",
+        "orthogonal": f"O({n})" if not getattr(gen, "centred", False) else f"O({n - 1})",
         "uniform": "R+",
         "shift": "R",
         "phase": "Z",
@@ -60,11 +67,21 @@ def row(gen: Generator) -> tuple[str, str, str, str]:
         along = ",".join(map(str, gen.constant))
         places = [gen.target + (f" constant along axis {along}" if along else "")]
         places[0] += "".join(f" at {i} of axis {k}" for k, i in gen.part)
+        places[0] += "".join(f" times {_gain(h)}" for h in gen.gains)
         places += [f"{t.block} times {t.exponent:g}" for t in gen.terms]
     else:
         places = [_place(t, gen.kind) for t in gen.terms]
-    places += [f"{c.bias} by way of {c.weight}" for c in gen.carries]
+    places += [f"{c.bias} by way of {', '.join(_way(c))}" for c in gen.carries]
     return gen.name, group, copies, ", ".join(places)
+
+
+def _way(carry: Carry) -> list[str]:
+    return [*([carry.weight] if carry.weight else []), *map(_gain, carry.gains)]
+
+
+def _gain(h: Gain) -> str:
+    text = f"({h.block} + {h.offset:g})" if h.offset else h.block
+    return text if h.power == 1 else f"{text}^{h.power:g}"
 
 
 def _place(term: Term, kind: str) -> str:
@@ -75,6 +92,8 @@ def _place(term: Term, kind: str) -> str:
         text = f"({text} + {term.offset:g})"
     if term.through:
         text = f"({' '.join(term.through)} {text})"
+    if term.under:
+        text = f"({text} / {' '.join(term.under)})"
     if kind in ("scale", "uniform"):
         return f"{text}^{term.exponent:g}"
     return f"{text}^-1" if kind == "linear" and term.exponent < 0 else text
