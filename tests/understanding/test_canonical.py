@@ -101,10 +101,12 @@ def test_constant_on_orbits(name, key):
     form = canonicalise(p, spec)
     assert far(spec.act(form.element, p), form.params) == 0
     assert far(run(form.params, x), run(p, x)) < 1e-10 * (1 + float(jnp.max(jnp.abs(run(p, x)))))
+    ways = []
     for k in range(3):
         moved = act(draw(jax.random.fold_in(key, k)), p)
-        assert far(moved, p) > 1e-2
+        ways.append(far(moved, p))
         assert far(canonicalise(moved, spec).params, form.params) < 1e-8
+    assert max(ways) > 1e-2
     again = canonicalise(form.params, spec)
     assert far(again.params, form.params) < 1e-8
     other = jax.tree.map(lambda v: v + 0.01 * jnp.cos(jnp.arange(v.size)).reshape(v.shape), p)

@@ -65,8 +65,8 @@ def test_the_minimum_for_one_layer(key):
     q = noisy(p, jax.random.key(2), 1.0)
     spec = symmetry.infer(fn, p, jax.random.normal(key, (9, 3)), kinds=("permutation", "sign"))
     best = min(
-        float(jnp.sum((p["a"][:, list(o)] * e - q["a"]) ** 2))
-        + float(jnp.sum((p["b"][list(o)] * e[:, None] - q["b"]) ** 2))
+        float(jnp.sum((p["a"][:, np.array(o)] * e - q["a"]) ** 2))
+        + float(jnp.sum((p["b"][np.array(o)] * e[:, None] - q["b"]) ** 2))
         for o in itertools.permutations(range(4))
         for e in map(np.asarray, itertools.product([1, -1], repeat=4))
     )

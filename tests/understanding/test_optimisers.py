@@ -44,8 +44,9 @@ def two_sided(spec):
 
 
 # ------------------------------------------------------------------------------------ balance
-@pytest.mark.parametrize("name", NETS)
-@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize(
+    "name, p", [*((n, 2.0) for n in NETS), ("relu", 1.0), ("convolution", 3.0)]
+)
 def test_balance_is_a_stationary_point(name, p, key):
     fn, params, x, spec = ready(name)
     params = spec.act(spec.sample(key, kinds=("scale",)), params)
@@ -62,7 +63,8 @@ def test_balance_is_a_stationary_point(name, p, key):
         return sum(jnp.sum(jnp.abs(found[n] + offset.get(n, 0)) ** p) for n in blocks)
 
     zero = {n: v for n, v in spec.algebra().items() if n in mine}
-    slope = jax.grad(size)(zero)
+    size = jax.jit(size)
+    slope = jax.jit(jax.grad(size))(zero)
     assert max(float(jnp.max(jnp.abs(v))) for v in slope.values()) < 1e-9 * float(size(zero))
     for k in range(3):  # smallest, among others
         v = {
@@ -71,7 +73,7 @@ def test_balance_is_a_stationary_point(name, p, key):
         assert size(v) > size(zero)
 
 
-@pytest.mark.parametrize("p, q", [(2.0, None), (1.0, None), (2.0, 1.0), (1.0, 3.0), (2.0, 4.0)])
+@pytest.mark.parametrize("p, q", [(2.0, None), (2.0, 1.0), (1.0, 3.0)])
 def test_passes_in_parallel_never_increase_the_norm(p, q, key):
     _, params, _, spec = ready("relu")
     params = spec.act(
@@ -90,9 +92,12 @@ def test_passes_in_parallel_never_increase_the_norm(p, q, key):
         return sum(float(jnp.sum(x**r)) for x in rows)
 
     sizes = [size(params)]
-    w = params
+    w, one_pass = (
+        params,
+        jax.jit(lambda w: opt.balance(w, spec, p, q, steps=1, newton=False).params),
+    )
     for _ in range(40):
-        w = opt.balance(w, spec, p, q, steps=1, newton=False).params
+        w = one_pass(w)
         sizes.append(size(w))
     assert all(b <= a * (1 + 1e-12) for a, b in zip(sizes, sizes[1:]))
     assert sizes[1] < 0.9 * sizes[0]
@@ -164,22 +169,25 @@ def test_balancing_every_k_steps(key):
 
 
 # ------------------------------------------------------------------------------------ commuting steps
-def steps_of(make, loss, p, n=3):
-    transform = make(p)
-    state = transform.init(p)
+def stepper(make, loss, n=3):
+    """Some steps from given weights, as one compiled function."""
 
     @jax.jit
-    def step(p, state):
-        u, state = transform.update(jax.grad(loss)(p), state, p)
-        return optax.apply_updates(p, u), state
+    def run(p):
+        transform = make(p)
 
-    for _ in range(n):
-        p, state = step(p, state)
-    return p
+        def step(carry, _):
+            p, state = carry
+            u, state = transform.update(jax.grad(loss)(p), state, p)
+            return (optax.apply_updates(p, u), state), None
+
+        return jax.lax.scan(step, (p, transform.init(p)), None, length=n)[0][0]
+
+    return run
 
 
-def plain_sgd(fn, spec, x):
-    return lambda p: optax.sgd(1e-2)
+def steps_of(make, loss, p, n=3):
+    return stepper(make, loss, n)(p)
 
 
 COMMUTING = {
@@ -194,23 +202,31 @@ COMMUTING = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("method", COMMUTING)
-@pytest.mark.parametrize("name", NETS)
+CASES = [
+    *(("relu", method) for method in COMMUTING),
+    *(("convolution", method) for method in COMMUTING),
+    ("degree 2", "path"),
+    ("degree 2", "g-sgd path"),
+    ("gated", "g-sgd gauge"),
+    ("batch norm in inference", "g-sgd path"),
+    ("batch norm in inference", "balanced metric"),
+]
+
+
+@pytest.mark.parametrize("name, method", CASES)
 def test_steps_commute_with_rescaling(name, method, key):
-    if method == "path" and name == "batch norm in inference":
-        pytest.skip("squares of means and variances are no paths")
     fn, p, x, spec = ready(name)
     target = jnp.cos(jnp.arange(fn(p, x).size)).reshape(fn(p, x).shape)
     loss = lambda w: jnp.mean((fn(w, x) - target) ** 2)  # noqa: E731
     g = spec.sample(key, kinds=("scale",))
     moved = spec.act(g, p)
-    make = COMMUTING[method](fn, spec, x)
-    there = steps_of(make, loss, p)
+    run = stepper(COMMUTING[method](fn, spec, x), loss)
+    there = run(p)
     assert far(there, p) > 1e-5
-    assert far(steps_of(make, loss, moved), spec.act(g, there)) < 1e-7
+    assert far(run(moved), spec.act(g, there)) < 1e-7
     # control: plain gradient descent does not
-    sgd = plain_sgd(fn, spec, x)
-    assert far(steps_of(sgd, loss, moved), spec.act(g, steps_of(sgd, loss, p))) > 1e-4
+    sgd = stepper(lambda p: optax.sgd(1e-2), loss)
+    assert far(sgd(moved), spec.act(g, sgd(p))) > 1e-4
 
 
 @pytest.mark.parametrize("method", ["path", "g-sgd gauge"])
@@ -218,8 +234,8 @@ def test_steps_commute_with_permutations(method, key):
     fn, p, x, spec = ready("relu")
     loss = lambda w: jnp.mean(fn(w, x) ** 2)  # noqa: E731
     g = spec.sample(key)
-    make = COMMUTING[method](fn, spec, x)
-    assert far(steps_of(make, loss, spec.act(g, p)), spec.act(g, steps_of(make, loss, p))) < 1e-7
+    run = stepper(COMMUTING[method](fn, spec, x), loss)
+    assert far(run(spec.act(g, p)), spec.act(g, run(p))) < 1e-7
 
 
 @pytest.mark.parametrize("method", COMMUTING)

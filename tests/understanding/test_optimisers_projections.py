@@ -14,8 +14,6 @@ from wsljax.understanding import optimisers as opt
 
 NETS = {
     "relu": functools.partial(nets.mlp, jax.nn.relu),
-    "linear": functools.partial(nets.mlp, lambda v: v),
-    "attention": functools.partial(nets.attention, True),
     "rotary attention": functools.partial(nets.attention, True, True),
     "transformer": nets.transformer,
     "batch norm in training": functools.partial(nets.batch_norm, True),
@@ -56,13 +54,16 @@ def tangents(spec, p):
 def test_projection_is_that_of_dense_least_squares(name, key):
     _, p, _, spec = ready(name)
     u = random_like(p, key)
-    got = jax.jit(lambda u, p: opt.project_off_orbit(u, p, spec, steps=400))(u, p)
+    project = jax.jit(lambda u, p: opt.project_off_orbit(u, p, spec, steps=400))
+    got = project(u, p)
     x = tangents(spec, p)
     expected = flat(u) - x @ np.linalg.lstsq(x, flat(u), rcond=1e-10)[0]
     assert np.max(np.abs(flat(got.horizontal) - expected)) < 1e-7
     assert np.max(np.abs(flat(u) - expected)) > 1e-2
-    again = opt.project_off_orbit(got.horizontal, p, spec, steps=400).horizontal
+    again = project(got.horizontal, p).horizontal
     assert far(again, got.horizontal) < 1e-7
+    if name != "transformer":
+        return
     m = jax.tree.map(lambda v: 1 + v**2, random_like(p, jax.random.key(3)))
     got = opt.project_off_orbit(u, p, spec, metric=m, steps=400).horizontal
     root = np.sqrt(flat(m))
@@ -70,7 +71,7 @@ def test_projection_is_that_of_dense_least_squares(name, key):
     assert np.max(np.abs(flat(got) - expected)) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["relu", "transformer", "layer norm"])
+@pytest.mark.parametrize("name", ["relu", "transformer"])
 def test_gradients_are_horizontal_and_orbit_directions_vanish(name, key):
     fn, p, x, spec = ready(name)
     g = jax.grad(lambda w: jnp.mean(jnp.cos(fn(w, x))))(p)

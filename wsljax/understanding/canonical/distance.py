@@ -11,9 +11,9 @@ the metric on a quotient by isometries, P. W. Michor, "Topics in Differential Ge
 is bounded from above here: from the canonical forms, and from a greedy matching layer by layer, the
 alignment is improved one set of units or one generator at a time, each step optimal with the others held:
 assignments for permutations (S. Ainsworth, J. Hayase, S. Srinivasa, "Git Re-Basin", ICLR 2023, weight
-matching), with signs decided along; orthogonal Procrustes (singular value decomposition) for rotations. The minimum over
-permutations of several layers at once is NP-hard: what is found is an upper bound, exact where nothing
-but one set of units, or one rotation, is to be found.
+matching), with signs decided along; orthogonal Procrustes for rotations. The minimum over permutations of
+several layers at once is NP-hard: what is found is an upper bound, exact where nothing but one set of units,
+or one rotation, is to be found.
 """
 
 from __future__ import annotations

@@ -14,16 +14,14 @@ bottleneck whose ways in and out have different ranks, say.
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import numpy as np
 
 from wsljax._compat import enable_x64
 from wsljax.symmetry import Generator, Linear, Scale, Sign, Uniform
 
-from ..optimisers.balance import solve
 from ..optimisers.scaling import offsets
+from ..optimisers.shortest import solve
 from .progress import Progress, axes_of, rows
 
 SWEEPS, STILL = 300, 1e-12
@@ -59,12 +57,6 @@ def fold_gains(state: Progress) -> None:
                 amount = np.where(x < 0, -1, 1)
             state.apply({gen.name: amount})
             state.fixed.add(gen.name)
-
-
-@partial(jax.jit, static_argnums=0)
-def _solve(generators, blocks):
-    t, gap, _ = solve(generators, blocks, 2.0, anchored=True, steps=200, tol=1e-13)
-    return t, gap
 
 
 def shorten(state: Progress) -> None:
@@ -110,7 +102,8 @@ def _scale_step(state: Progress, scales) -> tuple[dict[str, np.ndarray], float]:
     names = {t.block for g in scales for t in g.terms}
     shift = offsets(scales)
     with enable_x64():
-        t, gap = _solve(scales, {n: state.blocks[n] + shift.get(n, 0.0) for n in sorted(names)})
+        blocks = {n: state.blocks[n] + shift.get(n, 0.0) for n in sorted(names)}
+        t, gap, _ = solve(scales, blocks, 2.0, anchored=True, steps=200, tol=1e-13)
     t = {n: np.asarray(x) for n, x in t.items()}
     state.apply({n: np.exp(x) for n, x in t.items()})
     return t, float(gap)
@@ -130,7 +123,7 @@ def _linear_step(gen: Linear, state: Progress) -> np.ndarray | str:
     out = np.zeros((int(np.prod(copies, dtype=int)), n, n))
     ties = False
     for i, (a, b) in enumerate(zip(x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:]))):
-        r1, r2 = np.linalg.qr(a, mode="r"), np.linalg.qr(b, mode="r")
+        r1, r2 = np.linalg.qr(a)[1], np.linalg.qr(b)[1]
         u, s, vt = np.linalg.svd(r1 @ r2.T)
         rank = _rank(s)
         if (

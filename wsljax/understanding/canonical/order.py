@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
 from wsljax._compat import enable_x64
+from wsljax.symmetry.elements import parent_coordinates
 
 from .colours import Colours, plain_colours, refine
 from .progress import Progress
@@ -81,28 +83,10 @@ def _copies(state: Progress, name: str, copy: tuple, a: int, b: int, tol: float)
 def _order(state: Progress, colours: Colours) -> dict[str, np.ndarray]:
     """The permutations that sort: parents first, then nested units by their colours at the old parents."""
     spec = state.spec
-    out: dict[str, np.ndarray] = {}
+    out: dict[str, Any] = {}
     for u in sorted(spec.units, key=lambda u: len(u.over)):
         sorted_ = np.argsort(colours[u.name], axis=-1, kind="stable")
         if u.over:
-            sorted_ = sorted_[_old_parents(spec, out, u)]
+            sorted_ = sorted_[tuple(np.asarray(c) for c in parent_coordinates(spec, out, u.name))]
         out[u.name] = sorted_
     return out
-
-
-def _old_parents(spec, perms: dict[str, np.ndarray], u) -> tuple[np.ndarray, ...]:
-    """The old coordinates of the parents of ``u`` at each tuple of new ones."""
-    sizes = [spec.size_of(o) for o in u.over]
-    new = np.indices(sizes)
-    old = []
-    for k, o in enumerate(u.over):
-        if o.startswith("_"):
-            old.append(new[k])
-            continue
-        # the parents of a parent stand among those of the unit, the last of that name before it
-        theirs = []
-        for other in spec.over(o):
-            places = [i for i, name in enumerate(u.over) if name == other]
-            theirs.append(new[places[min(theirs.count(other), len(places) - 1)]])
-        old.append(perms[o][(*theirs, new[k])])
-    return tuple(old)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wsljax.symmetry import Shift
+from wsljax.symmetry.generators import Phase
 
 from .progress import Progress, lay
 
@@ -21,7 +22,7 @@ def centre(state: Progress) -> None:
         ready = [g for g in waiting if not _fed(g, waiting)] or waiting
         free = [g for g in ready if _told_by(g, waiting) is not None]
         if not _fed(ready[0], waiting) and free:
-            gen = max(free, key=lambda g: _told_by(g, waiting)[0] != g.target)
+            gen = max(free, key=lambda g: (_told_by(g, waiting) or ("",))[0] != g.target)
         else:
             state.note(
                 f"shifts {[g.name for g in waiting]} move the same blocks: their order decides"
@@ -30,7 +31,7 @@ def centre(state: Progress) -> None:
         block, exponent = _told_by(gen, waiting) or (gen.target, 1.0)
         waiting.remove(gen)
         amount = _amount(gen, block, exponent, state.blocks)
-        if gen.kind == "phase":
+        if isinstance(gen, Phase):
             half_periods = -np.round(amount / gen.step)
             if np.any(half_periods):
                 state.apply({gen.name: half_periods.astype(np.int64)})

@@ -36,8 +36,8 @@ import optax
 
 from wsljax.symmetry import Generator, Spec
 
-from .balance import solve
 from .scaling import log_factor, offsets, scalings, used_blocks
+from .shortest import solve
 from .skeleton import Family, Skeleton, choose, mask, plan, scaling_of
 
 

@@ -30,9 +30,9 @@ from jax.scipy.sparse.linalg import cg
 
 from wsljax.symmetry import Spec
 
-from .balance import solve
 from .directions import lengths
 from .scaling import log_factor, scalings, used_blocks, work_dtype
+from .shortest import solve
 
 Metric = Any | Callable[[Any], Any] | None
 

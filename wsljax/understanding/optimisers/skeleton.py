@@ -20,7 +20,7 @@ import numpy as np
 
 from wsljax.symmetry import Generator
 
-from .scaling import log_factor, part_mask, place
+from .scaling import log_factor, place
 
 
 class Family(NamedTuple):
@@ -152,16 +152,6 @@ def mask(families: Sequence[Family], skeleton: Skeleton, blocks) -> dict[str, ja
             hot = jax.nn.one_hot(i, width, dtype=bool).reshape(shape)
             out[name] = out[name] | hot.transpose([order.index(k) for k in range(x.ndim)])
     return out
-
-
-def in_part(generators: Sequence[Generator], name: str, x: jax.Array) -> bool:
-    """Whether a block is scaled in parts."""
-    return any(
-        not isinstance(part_mask(t, x.shape, x.dtype), float)
-        for g in generators
-        for t in g.terms
-        if t.block == name
-    )
 
 
 def _front(x: jax.Array, where: Sequence[int]) -> jax.Array:
