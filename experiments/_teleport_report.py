@@ -13,8 +13,9 @@ from wsljax._compat import require
 
 def _trainings(results: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every comparison of optimisers: ``(problem, {optimiser: {variant: …}})``."""
-    yield from results["classification"].items()
-    yield "transformer", {k: v for k, v in results["transformer"].items() if k != "generators"}
+    yield from results.get("classification", {}).items()
+    if "transformer" in results:
+        yield "transformer", {k: v for k, v in results["transformer"].items() if k != "generators"}
 
 
 def _best(entry: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -31,14 +32,14 @@ def table(results: Mapping[str, Any]) -> str:
     lines = [
         f"{'problem':30} {'method':26} {'final loss':22} {'seconds':>8} {'rate':>8} {'accuracy':>9}"
     ]
-    for name, entry in results["functions"].items():
+    for name, entry in results.get("functions", {}).items():
         for which in ("plain", "teleport"):
             row = entry[which]
             lines.append(f"{name:30} {which:26} {row['losses'][-1]:<22.3g} {row['seconds']:8.3f}")
         ours = [r["final"] for r in entry["reference"] if r["teleport"]]
         low, high = f"{min(ours):.1e}", f"{max(ours):.1e}"
         lines.append(f"{name:30} {'original (recorded)':26} {low} to {high}")
-    for name, entry in results["regression"].items():
+    for name, entry in results.get("regression", {}).items():
         for which, row in entry.items():
             if name == "reference":
                 seconds, title, label = (
@@ -85,13 +86,44 @@ def notes(results: Mapping[str, Any]) -> list[str]:
                 f"({a:.4g} +- {sa:.2g} -> {b:.4g} +- {sb:.2g}) at {cost:.1f} times the wall time. "
                 f"At equal rates, {equal}."
             )
+            lost = variants.get("teleport, state lost")
+            if lost:
+                c, sc = _mean(_best(lost)["final_losses"])
+                out.append(
+                    f"{name}, {optimiser}: with the optimiser started anew at each teleport {c:.4g} +- {sc:.2g}."
+                )
+    for name, entry in results.get("regression", {}).items():
+        if name == "reference":
+            for which, row in entry.items():
+                if "loss_change" in row:
+                    jumps = ", ".join(f"{100 * c:.0f}%" for c in row["loss_change"])
+                    out.append(
+                        f"The original's {which}, recorded: its teleports themselves change the loss, by {jumps}."
+                    )
+            continue
+        plain, std = _mean(entry["plain"]["final_losses"])
+        for label, row in entry.items():
+            if label != "plain":
+                mean, s = _mean(row["final_losses"])
+                worst = max(t["loss_change"] for t in row["teleports"])
+                out.append(
+                    f"regression {name}, {label}: loss {entry['plain']['loss_at_50']:.3g} -> "
+                    f"{row['loss_at_50']:.3g} after 50 steps, {plain:.3g} +- {std:.2g} -> {mean:.3g} +- {s:.2g} after "
+                    f"300; the teleports change it by at most {worst:.1e}."
+                )
+    for title, entry in results.get("learned", {}).items():
+        a, b = entry["one proposal"], entry["one gradient step"]
+        out.append(
+            f"A learned proposal ({title}): {a['objective_ratio']:.3g} times in {a['milliseconds']:.2g} ms; one "
+            f"gradient step of the same length: {b['objective_ratio']:.3g} times in {b['milliseconds']:.2g} ms."
+        )
     out.append(
-        "A greater gradient norm is in part a greater learning rate in other words: what teleports gain at a "
-        "small rate, a tuned rate gains without them."
+        "What teleports gain at a small learning rate is in part what a larger rate gains without them: a greater "
+        "gradient norm makes longer steps."
     )
     out.append(
-        "Orthogonal groups leave the squared gradient norm as it is: there is nothing to gain there with "
-        "the norm as objective."
+        "Orthogonal groups leave the squared gradient norm as it is: with it as objective there is nothing to "
+        "gain on them."
     )
     return out
 
@@ -101,7 +133,7 @@ def figure(path: Path, results: Mapping[str, Any]) -> None:
     require("matplotlib", extra="experiments").use("Agg")
     plt = require("matplotlib.pyplot", extra="experiments")
     panels: list[tuple[str, dict[str, tuple]]] = []
-    for name in ("leaky sgd", "leaky adagrad"):
+    for name in ("leaky sgd", "leaky adagrad") if "regression" in results else ():
         curves = {
             label: (row["steps"], row["seconds_mean"], row["loss_mean"], row["loss_std"])
             for label, row in results["regression"][name].items()

@@ -31,6 +31,7 @@ from wsljax.understanding.teleport import (
     TeleportNet,
     batch_action,
     curvature,
+    gradient_norm,
     sharpness,
     teleport,
     teleporting,
@@ -55,13 +56,16 @@ class Config:
     """Images in an update."""
     train_images: int = 10_000
     """Images of MNIST and Fashion-MNIST that are trained on."""
+    only: tuple[str, ...] = ()
+    """Parts to run, of functions, regression, classification, transformer, objectives, learned; all by
+    default."""
 
 
 OPTIMISERS: dict[str, tuple[Callable, float]] = {
-    "sgd": (lambda lr: optax.sgd(lr), 0.03),
-    "momentum": (lambda lr: optax.sgd(lr, momentum=0.9), 0.01),
-    "adagrad": (lambda lr: optax.adagrad(lr), 0.03),
-    "adam": (lambda lr: optax.adam(lr), 0.003),
+    "sgd": (lambda lr: optax.sgd(lr), 0.1),
+    "momentum": (lambda lr: optax.sgd(lr, momentum=0.9), 0.03),
+    "adagrad": (lambda lr: optax.adagrad(lr), 0.1),
+    "adam": (lambda lr: optax.adam(lr), 0.01),
 }
 """Each with the middle one of the three learning rates that are tried (a third of it, it, three times)."""
 
@@ -69,12 +73,17 @@ OPTIMISERS: dict[str, tuple[Callable, float]] = {
 def main(config: Config) -> dict[str, Any]:
     """Run the study; returns what the JSON holds."""
     start = time.time()
-    results: dict[str, Any] = {"functions": functions(config), "regression": regression(config)}
-    names = ["digits", *(("mnist", "fashion_mnist") if config.data else ())]
-    results["classification"] = {name: classification(name, config) for name in names}
-    results["transformer"] = transformer(config)
-    results["objectives"] = objectives()
-    results["learned"] = learned()
+    parts = {
+        "functions": functions,
+        "regression": regression,
+        "classification": classification,
+        "transformer": transformer,
+        "objectives": objectives,
+        "learned": learned,
+    }
+    if unknown := set(config.only) - set(parts):
+        raise ValueError(f"`only` has {sorted(unknown)}; parts are {tuple(parts)}")
+    results = {name: part(config) for name, part in parts.items() if name in (config.only or parts)}
     out = {
         "command": " ".join(["python -m experiments.teleportation", *sys.argv[1:]]),
         "config": asdict(config),
@@ -87,7 +96,8 @@ def main(config: Config) -> dict[str, Any]:
     path = Path(config.out)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(out) + "\n")
-    figure(path.with_suffix(".png"), results)
+    if any(name in results for name in ("regression", "classification", "transformer")):
+        figure(path.with_suffix(".png"), results)
     print(table(results))
     return out
 
@@ -229,8 +239,13 @@ def _of_reference(runs: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def classification(name: str, config: Config) -> dict[str, Any]:
-    """A leaky ReLU classifier: four optimisers, three learning rates, plain and teleporting."""
+def classification(config: Config) -> dict[str, Any]:
+    """Leaky ReLU classifiers: four optimisers, three learning rates, plain and teleporting."""
+    names = ["digits", *(("mnist", "fashion_mnist") if config.data else ())]
+    return {name: _classifier(name, config) for name in names}
+
+
+def _classifier(name: str, config: Config) -> dict[str, Any]:
     data = problems.images(name, config.data, config.train_images)
     sizes = (data.train_x.shape[1], 16, 10, 10)
     starts = [problems.init_mlp(sizes, jax.random.key(s)) for s in range(config.seeds)]
@@ -302,7 +317,7 @@ def _finite(values: list) -> list[float]:
     return [np.inf if v is None else v for v in values]
 
 
-def objectives() -> dict[str, Any]:
+def objectives(config: Config) -> dict[str, Any]:
     """Sharpness, largest eigenvalue and curvature of one trained classifier, moved up and down."""
     data = problems.images("digits", "", 0)
     p = problems.init_mlp((64, 16, 10, 10), jax.random.key(0))
@@ -335,7 +350,7 @@ def objectives() -> dict[str, Any]:
     return out
 
 
-def learned() -> dict[str, Any]:
+def learned(config: Config) -> dict[str, Any]:
     """A network that proposes the move, on draws it has not seen, beside gradient ascent."""
     data = problems.images("digits", "", 0)
     sizes, some = (64, 16, 10, 10), (data.train_x[:100], data.train_y[:100])
@@ -344,31 +359,39 @@ def learned() -> dict[str, Any]:
     spec = symmetry.infer(
         problems.mlp, draw(jax.random.key(0)), data.train_x[:64], kinds=("scale",)
     )
-    net = TeleportNet(spec, radius=1.0, key=jax.random.key(1))
-    begin = time.perf_counter()
-    net, gains = train_teleport_net(
-        net, loss, draw, *some, steps=150, batch_size=8, key=jax.random.key(2)
-    )
-    out: dict[str, Any] = {"training_seconds": rounded(time.perf_counter() - begin)}
     held_out = [draw(jax.random.key(1000 + i)) for i in range(20)]
-    moves = {
-        "one proposal": {"steps": 1, "direction": net, "radius": 1.0},
-        "one gradient step": {"steps": 1, "radius": 1.0},
-        "ten gradient steps": {"steps": 10, "radius": 0.1},
+    least_sharp = sharpness(loss, directions=10, radii=(1.0,), key=jax.random.key(3))
+    goals = {
+        "squared gradient norm, greatest": {"objective": gradient_norm(loss)},
+        "sharpness, least": {"objective": least_sharp, "minimise": True},
     }
-    for name, options in moves.items():
-        move = jax.jit(lambda p, o=options: teleport(loss, p, spec, *some, **o).report)
-        jax.block_until_ready(move(held_out[0]))
+    out: dict[str, Any] = {}
+    for title, goal in goals.items():
+        net = TeleportNet(spec, radius=1.0, key=jax.random.key(1))
         begin = time.perf_counter()
-        reports = [report(jax.block_until_ready(move(p))) for p in held_out]
-        ratios = [r["objective_ratio"] for r in reports]
-        out[name] = {
-            "objective_ratio": rounded(np.exp(np.mean(np.log(ratios)))),
-            "worst": min(ratios),
-            "loss_change": max(r["loss_change"] for r in reports),
-            "milliseconds": rounded(1e3 * (time.perf_counter() - begin) / len(held_out)),
+        net, _ = train_teleport_net(
+            net, loss, draw, *some, **goal, steps=150, batch_size=8, key=jax.random.key(2)
+        )
+        entry: dict[str, Any] = {"training_seconds": rounded(time.perf_counter() - begin)}
+        moves = {
+            "one proposal": {"steps": 1, "direction": net, "radius": 1.0},
+            "one gradient step": {"steps": 1, "radius": 1.0},
+            "ten gradient steps": {"steps": 10, "radius": 0.1},
         }
-        _say(f"learned: {name} {out[name]}")
+        for name, options in moves.items():
+            move = jax.jit(lambda p, o=goal | options: teleport(loss, p, spec, *some, **o).report)
+            jax.block_until_ready(move(held_out[0]))
+            begin = time.perf_counter()
+            reports = [report(jax.block_until_ready(move(p))) for p in held_out]
+            ratios = [r["objective_ratio"] for r in reports]
+            entry[name] = {
+                "objective_ratio": rounded(np.exp(np.mean(np.log(ratios)))),
+                "least_and_greatest": [min(ratios), max(ratios)],
+                "loss_change": max(r["loss_change"] for r in reports),
+                "milliseconds": rounded(1e3 * (time.perf_counter() - begin) / len(held_out)),
+            }
+            _say(f"learned, {title}: {name} {entry[name]}")
+        out[title] = entry
     return out
 
 

@@ -162,7 +162,8 @@ def teleport(
     def step(carry, _):
         here, best, size, refused = carry
         if direction:
-            way = _within(direction(*here), trust, full=False)
+            way = jax.tree.map(lambda x: x / radius, direction(*here))
+            way = _within(way, trust, full=False)
         else:
             way = _within(jax.grad(go, has_aux=True)(action.zero, *here)[0], trust, full=True)
 

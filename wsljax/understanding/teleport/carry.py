@@ -103,7 +103,9 @@ def _rule(tree: Found, move: Transport, second: str, probes: int, key: jax.Array
         return move.point
     if tree.role == known.KEEP or second == "keep":
         return lambda x: x
-    linear = move.vector if tree.role.startswith("update") else move.covector
+    linear = (
+        move.vector if tree.role in (known.UPDATE_SECOND, known.UPDATE_MAGNITUDE) else move.covector
+    )
     if tree.role in (known.SECOND, known.UPDATE_SECOND):
         return lambda x: _squares(linear, x, probes, key)
 

@@ -102,11 +102,8 @@ def _slopes(action: Action, params: Any, gradient: Any) -> list[list[jax.Array]]
 
     def sizes(v: Any) -> list[jax.Array]:
         moved = action.act(v, params), covector_along(action, v, params, gradient)
-        totals = [
-            sum(jnp.sum(f(x)) for x in jax.tree.leaves(tree))
-            for tree in moved
-            for f in (jnp.square, jnp.abs)
-        ]
+        kinds = ((tree, f) for tree in moved for f in (jnp.square, jnp.abs))
+        totals = [jnp.sum(jnp.stack([jnp.sum(f(x)) for x in jax.tree.leaves(t)])) for t, f in kinds]
         return [jnp.log(jnp.maximum(t, jnp.finfo(t.dtype).tiny)) for t in totals]
 
     _, pull = jax.vjp(sizes, action.zero)

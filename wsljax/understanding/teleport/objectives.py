@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from .action import Group, action_of
 
@@ -49,7 +50,7 @@ def gradient_norm(loss: Callable[..., jax.Array], *, order: float = 2) -> Gradie
     """
 
     def measure(gradient: Any) -> jax.Array:
-        return sum(jnp.sum(jnp.abs(g) ** order) for g in jax.tree.leaves(gradient))
+        return jnp.sum(jnp.stack([jnp.sum(jnp.abs(g) ** order) for g in jax.tree.leaves(gradient)]))
 
     return GradientObjective(loss, measure)
 
@@ -81,7 +82,7 @@ def sharpness(
         )
 
     def objective(params: Any, *inputs: Any) -> jax.Array:
-        flat, rebuild = jax.flatten_util.ravel_pytree(params)
+        flat, rebuild = ravel_pytree(params)
         ways = jax.random.normal(key, (directions, flat.size), flat.dtype)
         ways = ways / jnp.linalg.norm(ways, axis=1, keepdims=True)
         steps = (jnp.asarray(radii, flat.dtype)[:, None, None] * ways).reshape(-1, flat.size)
@@ -110,7 +111,7 @@ def top_eigenvalue(
         raise ValueError(f"`iterations` must be positive, got {iterations}")
 
     def objective(params: Any, *inputs: Any) -> jax.Array:
-        flat, rebuild = jax.flatten_util.ravel_pytree(params)
+        flat, rebuild = ravel_pytree(params)
 
         def times_hessian(at: jax.Array, u: jax.Array) -> jax.Array:
             return jax.jvp(jax.grad(lambda x: loss(rebuild(x), *inputs)), (at,), (u,))[1]
@@ -148,11 +149,11 @@ def curvature(
 
     def objective(params: Any, *inputs: Any) -> jax.Array:
         action = action_of(group, params, inputs, kinds)
-        flat, rebuild = jax.flatten_util.ravel_pytree(action.zero)
+        flat, rebuild = ravel_pytree(action.zero)
 
         def one(direction: jax.Array) -> jax.Array:
             def curve(t: jax.Array) -> jax.Array:
-                return jax.flatten_util.ravel_pytree(action.act(rebuild(t * direction), params))[0]
+                return ravel_pytree(action.act(rebuild(t * direction), params))[0]
 
             def speed(t: jax.Array) -> jax.Array:
                 return jax.jvp(curve, (t,), (jnp.ones_like(t),))[1]

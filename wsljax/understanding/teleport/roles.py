@@ -114,7 +114,10 @@ def find_trees(
     for i, (path, part) in enumerate(parts):
         extra = extra_axes(part, like, shapes)
         names = [k.name for k in path if isinstance(k, jax.tree_util.GetAttrKey)]
-        if extra is None or (like == jax.tree.structure(0) and not names):
+        lone = like == jax.tree.structure(
+            0
+        )  # where params are one array, any number looks like them
+        if extra is None or (lone and not names) or "hyperparams" in names:
             continue
         field = names[-1] if names else jax.tree_util.keystr(path)
         owner = _owner(state, path)

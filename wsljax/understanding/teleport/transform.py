@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -56,7 +57,8 @@ def teleporting(
     Args:
         inner: the optimiser, often a chain itself.
         loss: ``loss(params, *inputs)``, as for :func:`teleport`.
-        group: spec, action, or function ``(params, *inputs) -> Action``.
+        group: spec, action, or function ``(params, *inputs) -> Action``. What is not a spec moves gradients
+            and moments by ``act(-v, .)``, so as exactly as that undoes ``act(v, .)``.
         every: how many updates lie between two teleports.
         at: numbers of single updates.
         second: what happens to second moments where they have no exact rule: ``"squares"`` or
@@ -100,12 +102,19 @@ def teleporting(
         raise ValueError("say when to teleport: `every=100`, or `at=(5, 50)`")
     if second not in ("squares", "keep", "restart"):
         raise ValueError(f"`second` must be 'squares', 'keep' or 'restart', got {second!r}")
+    known = {
+        p.name for p in inspect.signature(teleport).parameters.values() if p.kind is p.KEYWORD_ONLY
+    }
+    if unknown := set(options) - known:
+        raise ValueError(
+            f"unknown options {sorted(unknown)}; those of `teleport` are {sorted(known)}"
+        )
     inner = optax.with_extra_args_support(inner)
 
     def jump(params: Any, inner_state: Any, gradient: Any, inputs: tuple, count: jax.Array):
         moved, element, path, report = teleport(loss, params, group, *inputs, **options)
         if isinstance(group, Spec):
-            move = by_element(group, element, params)
+            move = by_element(group, element or {}, params)
         else:
             move = along_path(action_of(group, params, inputs), path, params)
         gradient = jax.tree.map(
@@ -122,9 +131,7 @@ def teleporting(
     def init(params: Any) -> TeleportingState:
         return TeleportingState(jnp.zeros((), jnp.int32), inner.init(params), _no_report(params))
 
-    def update(
-        updates: Any, state: TeleportingState, params: Any = None, *, inputs: tuple = (), **extra
-    ):
+    def update(updates: Any, state: Any, params: Any = None, *, inputs: tuple = (), **extra):
         if params is None:
             raise ValueError(
                 "a teleport starts from the params: call `update(grads, state, params, …)`"
