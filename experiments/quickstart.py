@@ -135,7 +135,7 @@ def _infer(population: zoo.Population, config: Config) -> symmetry.Spec:
     """The symmetry of the networks, from the function they compute; nothing written by hand."""
     image = jax.ShapeDtypeStruct((1, population[0]["dense_0"]["kernel"].shape[0]), jnp.float32)
     code = jax.ShapeDtypeStruct((), jnp.int32)
-    spec = symmetry.infer(apply_network, population[0], image, code)
+    spec = symmetry.infer(apply_network, population[0], image, code, kinds=("permutation",))
     _say(config, f"inferred from the apply function:\n{spec}\n")
     return spec
 

@@ -86,7 +86,7 @@ def strict():
 def test_no_tracer_is_left_behind():
     with jax.checking_leaks():
         params, x = make_params(jax.random.key(0), "float32"), jnp.ones(2)
-        spec = symmetry.infer(mlp, params, x)
+        spec = symmetry.infer(mlp, params, x, kinds=("permutation",))
         g = jax.jit(spec.sample)(jax.random.key(1))
         jax.vmap(jax.jit(lambda p: spec.act(g, p)))(jax.tree.map(lambda p: p[None], params))
 
@@ -96,7 +96,7 @@ def test_symmetry_under_strict_settings_keeps_the_dtype(dtype):
     with strict():
         k_params, k_x, k_g, k_h, k_check = jax.random.split(jax.random.key(0), 5)
         params, x = make_params(k_params, dtype), jax.random.normal(k_x, (2,), dtype)
-        spec = symmetry.infer(mlp, params, x)
+        spec = symmetry.infer(mlp, params, x, kinds=("permutation",))
         assert spec.size_of(spec.units[0].name) == 5
         g, h = spec.sample(k_g), spec.sample(k_h)
         gh = spec.compose(g, h)

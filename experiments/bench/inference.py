@@ -89,7 +89,7 @@ def inference_times(layers: int, repeats: int) -> tuple[float, float]:
         start = time.perf_counter()
         jax.make_jaxpr(lambda p, t: gpt(p, t))(params, tokens)
         middle = time.perf_counter()
-        symmetry.infer(lambda p, t: gpt(p, t), params, tokens)
+        symmetry.infer(lambda p, t: gpt(p, t), params, tokens, kinds=("permutation",))
         if turn:
             trace.append(middle - start)
             infer.append(time.perf_counter() - middle)
@@ -98,7 +98,9 @@ def inference_times(layers: int, repeats: int) -> tuple[float, float]:
 
 def action_times(layers: int, repeats: int) -> tuple[float, float]:
     """Median seconds of the jitted action and of `tree.map(jnp.copy)`, taken in turns."""
-    spec = symmetry.infer(gpt, shapes(layers), jax.ShapeDtypeStruct((2, 128), jnp.int32))
+    spec = symmetry.infer(
+        gpt, shapes(layers), jax.ShapeDtypeStruct((2, 128), jnp.int32), kinds=("permutation",)
+    )
     params = jax.tree.map(lambda s: jnp.ones(s.shape, s.dtype), shapes(layers))
     g, act = spec.sample(jax.random.key(0)), jax.jit(spec.act)
     runs = {"act": lambda: act(g, params), "copy": lambda: jax.tree.map(jnp.copy, params)}

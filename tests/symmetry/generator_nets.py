@@ -183,3 +183,29 @@ def centred_attention():
         return jnp.tanh(rms(h, p["g"]) @ p["w"])
 
     return fn, p | normal(14, g=(4,), w=(4, 3)), x
+
+
+def layer_norm_transformer(normed=True):
+    """Pre-norm with LayerNorm and biases: 4 dimensions, 2 heads of 2; the stream is ``normed`` before it is
+    read out, or not."""
+
+    def norm(v, gain, shift):
+        return rms(v - v.mean(-1, keepdims=True), gain) + shift
+
+    def fn(p, x):
+        h = x @ p["emb"]
+        a = norm(h, p["g1"], p["s1"])
+        q, k, v = (jnp.einsum("td,dhk->thk", a, p[n]) + p["b" + n] for n in "qkv")
+        scores = jax.nn.softmax(jnp.einsum("thk,shk->hts", q, k))
+        h = h + jnp.einsum("hts,shk,hkd->td", scores, v, p["o"]) + p["bo"]
+        up = jax.nn.gelu(norm(h, p["g2"], p["s2"]) @ p["w1"] + p["b1"])
+        h = h + up @ p["w2"] + p["b2"]
+        h = norm(h, p["g3"], p["s3"]) if normed else h
+        return h @ p["head"] + p["b3"]
+
+    p = normal(
+        21, emb=(3, 4), g1=(4,), s1=(4,), q=(4, 2, 2), k=(4, 2, 2), v=(4, 2, 2), bq=(2, 2), bk=(2, 2),
+        bv=(2, 2), o=(2, 2, 4), bo=(4,), g2=(4,), s2=(4,), w1=(4, 3), b1=(3,), w2=(3, 4), b2=(4,),
+        head=(4, 5), b3=(5,), **({"g3": (4,), "s3": (4,)} if normed else {}),
+    )  # fmt: skip
+    return fn, p, inputs(6, 3)

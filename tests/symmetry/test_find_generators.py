@@ -34,6 +34,8 @@ NETS = {
     "batch norm in training": functools.partial(nets.batch_norm, True),
     "batch norm in inference": functools.partial(nets.batch_norm, False),
     "layer norm": nets.layer_norm,
+    "layer norm transformer": nets.layer_norm_transformer,
+    "layer norms but the last": functools.partial(nets.layer_norm_transformer, False),
     "radial": nets.radial,
     "gated": nets.gated,
     "classifier": nets.classifier,
@@ -105,6 +107,24 @@ EXPECTED = {
         ("sign", {"w0.1": 1, "g.0": 1}),
         ("shift", {"b0": 1}),
     ],
+    "layer norm": [
+        ("scale", {"g.0": 1, "s.0": 1, "w1.0": -1}),
+        ("sign", {"g.0": 1, "s.0": 1, "w1.0": 1}),
+        ("sign", {"b1.0": 1, "w1.1": 1, "w2.0": 1}),
+        ("orthogonal", {"w0.1": 1, "b0.0": 1, "s.0": 1, "w1.0": 1}),
+        ("uniform", {"w0": 1, "b0": 1}),
+        ("shift", {"b0 0": 1}),
+        ("shift", {"w0 1": 1}),
+        ("shift", {"w1 0": 1}),
+        ("shift", {"s": 1}),
+    ],
+    "batch norm in inference": [
+        ("scale", {"w0.1": 1, "b0.0": 1, "mean.0": 1, "s.0": 1, "w1.0": -1}),
+        ("scale", {"g.0": 1, "s.0": 1, "w1.0": -1}),
+        ("scale", {"w0.1": 1, "b0.0": 1, "mean.0": 1, "var.0": 2}),
+        ("shift", {"b0": 1}),
+        ("shift", {"b0": 1}),
+    ],
     "radial": [("orthogonal", {"w0.1": 1, "b0.0": 1, "w1.0": 1})],
     "gated": [
         ("scale", {"wv.1": 1, "bv.0": 1, "wo.0": -1}),
@@ -116,7 +136,9 @@ EXPECTED = {
     ],
     "lora": [("linear", {"a.1": 1, "b.0": -1})],
 }
-#: Directions explained, and all there are.
+#: Directions explained, and all there are. What is missing where they differ: where only the last reader sees
+#: the mean of the stream, that mean may be scaled (1), be mixed with the other coordinates (3), and be moved by
+#: the first output bias (1).
 COMPLETE = {
     "leaky": (9, 9),
     "tanh": (0, 0),
@@ -130,6 +152,8 @@ COMPLETE = {
     "batch norm in training": (15, 15),
     "batch norm in inference": (25, 25),
     "layer norm": (25, 25),
+    "layer norm transformer": (84, 84),
+    "layer norms but the last": (63, 68),
     "radial": (3, 3),
     "gated": (5, 5),
     "classifier": (11, 11),
@@ -390,3 +414,45 @@ def test_kin_are_found_by_what_is_computed_from_them():
     assert sorted(map(len, families)) == [6]
     full = symmetry.infer(fn, p, x, kinds=None)
     assert sum(g.kind == "scale" for g in full.generators) == 6
+
+
+def eps_net(eps):
+    def fn(p, x):
+        h = x @ p["w0"] + p["b0"]
+        h = (h - h.mean(0)) / jnp.sqrt(h.var(0) + eps) * p["g"] + p["s"]
+        return nets.leaky(h) @ p["w1"]
+
+    return fn, nets.normal(4, w0=(3, 5), b0=(5,), g=(5,), s=(5,), w1=(5, 2)), nets.inputs(12, 3)
+
+
+def test_what_holds_but_for_an_epsilon_is_told_apart():
+    """It is no part of the group, and comes with the change that it makes, which goes with the epsilon."""
+    changes = []
+    for eps in (1e-3, 1e-5):
+        fn, p, x = eps_net(eps)
+        spec = symmetry.infer(fn, p, x, kinds=None)
+        assert [described(g) for g in spec.generators if g.kind == "scale"] == [
+            ("scale", {"g.0": 1, "s.0": 1, "w1.0": -1})
+        ]
+        ((nearly, change_seen),) = spec.approximate
+        assert described(nearly) == ("scale", {"w0.1": 1})
+        element = {nearly.name: jnp.exp(0.5 * nets.inputs(5))}
+        other = dataclasses.replace(spec, generators=(nearly,))
+        assert 0 < change(jax.jit(fn), p, other.act(element, p), x) < 10 * change_seen
+        assert symmetry.Spec.from_json(spec.to_json()).approximate == spec.approximate
+        assert "approximate" in str(spec)
+        changes.append(change_seen)
+    assert 30 < changes[0] / changes[1] < 300
+    fn, p, x = eps_net(0.0)
+    spec = symmetry.infer(fn, p, x, kinds=None)
+    assert spec.approximate == () and sum(g.kind == "scale" for g in spec.generators) == 2
+
+
+def test_free_ends_do_not_hide_generators(key):
+    """A softmax whose outputs may move: units of the logits, and their translation."""
+    fn, p, x = nets.classifier()
+    spec = symmetry.infer(fn, p, x, free_outputs=True, kinds=None)
+    assert spec.outputs is not None and spec.skipped == ()
+    shifts = {(g.target, g.constant) for g in spec.generators if g.kind == "shift"}
+    assert shifts == {("b1", (0,)), ("w1", (1,))}
+    assert max(symmetry.check(fn, p, spec, x, key=key).values()) < 1e-12

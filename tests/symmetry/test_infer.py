@@ -37,23 +37,23 @@ X = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)))
 )
 def test_bad_parameters_name_the_leaf_and_the_remedy(change, error, words):
     with pytest.raises(error, match=words):
-        symmetry.infer(mlp, change(weights()), X)
+        symmetry.infer(mlp, change(weights()), X, kinds=("permutation",))
 
 
 def test_bad_inputs_are_told():
     with pytest.raises(ValueError, match="zero-size axis"):
-        symmetry.infer(mlp, weights(), jnp.zeros((0, 3)))
+        symmetry.infer(mlp, weights(), jnp.zeros((0, 3)), kinds=("permutation",))
     with pytest.raises(TypeError, match="close over it"):
-        symmetry.infer(lambda p, x, mode: mlp(p, x), weights(), X, "train")
+        symmetry.infer(lambda p, x, mode: mlp(p, x), weights(), X, "train", kinds=("permutation",))
     with pytest.raises(ValueError, match="flags"):
-        symmetry.infer(mlp, weights(), X, free_inputs=(True, False))
+        symmetry.infer(mlp, weights(), X, free_inputs=(True, False), kinds=("permutation",))
     with pytest.raises(ValueError, match="unknown kind"):
         symmetry.infer(mlp, weights(), X, kinds=("spin",))
 
 
 def test_closing_over_a_tracer_is_told():
     def outer(scale):
-        spec = symmetry.infer(lambda p, x: mlp(p, x) * scale, weights(), X)
+        spec = symmetry.infer(lambda p, x: mlp(p, x) * scale, weights(), X, kinds=("permutation",))
         return scale * len(spec.units)
 
     with pytest.raises(TypeError, match="closes over a value"):
@@ -62,7 +62,7 @@ def test_closing_over_a_tracer_is_told():
 
 def test_wrong_tree_and_rank_are_told_by_the_function_itself():
     with pytest.raises(KeyError):
-        symmetry.infer(mlp, {"w0": weights()["w0"]}, X)
+        symmetry.infer(mlp, {"w0": weights()["w0"]}, X, kinds=("permutation",))
 
 
 def test_inferring_under_jit_of_parameters_works():
@@ -70,11 +70,11 @@ def test_inferring_under_jit_of_parameters_works():
 
     @jax.jit
     def f(p):
-        seen.append(symmetry.infer(mlp, p, X).axes)
+        seen.append(symmetry.infer(mlp, p, X, kinds=("permutation",)).axes)
         return p["b0"]
 
     f(weights())
-    assert seen[0] == symmetry.infer(mlp, weights(), X).axes
+    assert seen[0] == symmetry.infer(mlp, weights(), X, kinds=("permutation",)).axes
 
 
 def test_infer_allocates_no_array():
@@ -83,7 +83,7 @@ def test_infer_allocates_no_array():
         "b0": jax.ShapeDtypeStruct((2**40,), "float32"),
         "w1": jax.ShapeDtypeStruct((2**40, 2), "float32"),
     }
-    spec = symmetry.infer(mlp, big, jax.ShapeDtypeStruct((4, 3), "float32"))
+    spec = symmetry.infer(mlp, big, jax.ShapeDtypeStruct((4, 3), "float32"), kinds=("permutation",))
     assert [u.size for u in spec.units] == [2**40]
 
 
@@ -96,7 +96,7 @@ def test_an_unknown_primitive_pins_and_says_where():
         return mystery.bind(h) @ p["w1"]
 
     with pytest.warns(UserWarning, match="no rule for .*test_infer.py"):
-        spec = symmetry.infer(fn, weights(h=3), X)
+        spec = symmetry.infer(fn, weights(h=3), X, kinds=("permutation",))
     assert spec.units == ()
     assert any("no rule" in p.reason and "test_infer.py" in p.reason for p in spec.pinned)
     assert "no rule" in str(spec)
@@ -111,20 +111,20 @@ def test_a_rule_can_be_taught():
         return scaled.bind(jnp.tanh(x @ p["w0"] + p["b0"]), p["w1"])
 
     with pytest.warns(UserWarning, match="test_scaled_matmul"):
-        assert symmetry.infer(fn, weights(), X).units == ()
+        assert symmetry.infer(fn, weights(), X, kinds=("permutation",)).units == ()
 
     @symmetry.register_rule(scaled)
     def rule(walk, eqn, a, b):
         return walk.einsum([a, b], ["i k", "k j"], "i j")
 
-    assert [u.size for u in symmetry.infer(fn, weights(), X).units] == [5]
+    assert [u.size for u in symmetry.infer(fn, weights(), X, kinds=("permutation",)).units] == [5]
     with pytest.raises(TypeError, match="primitive"):
         symmetry.register_rule(3)
 
 
 def test_unread_parameters_are_pinned_and_reported():
     p = {**weights(), "spare": jnp.ones((3, 4))}
-    spec = symmetry.infer(mlp, p, X)
+    spec = symmetry.infer(mlp, p, X, kinds=("permutation",))
     assert spec.axes["spare"] == "_ _"
     assert {q.reason for q in spec.pinned if q.path == "spare"} == {"not read by the function"}
 
@@ -134,18 +134,18 @@ def test_a_position_table_read_in_part_moves_as_a_whole():
         return jnp.tanh(x @ p["w"] + p["pos"][:4]) @ p["out"]
 
     p = {"w": jnp.ones((3, 6)), "pos": jnp.ones((9, 6)), "out": jnp.ones((6, 2))}
-    assert symmetry.infer(fn, p, X).axes["pos"] == "_ h0"
+    assert symmetry.infer(fn, p, X, kinds=("permutation",)).axes["pos"] == "_ h0"
 
 
 def test_free_ends_of_an_mlp(key):
     p = weights()
-    spec = symmetry.infer(mlp, p, X, free_inputs=True, free_outputs=True)
+    spec = symmetry.infer(mlp, p, X, free_inputs=True, free_outputs=True, kinds=("permutation",))
     assert sorted(u.size for u in spec.units) == [2, 3, 4, 5]  # logits, inputs, batch, hidden
     g = spec.sample(key)
     moved = mlp(spec.act(g, p), *spec.act_inputs(g, (X,)))
     np.testing.assert_allclose(moved, spec.act_outputs(g, mlp(p, X)), atol=1e-12)
     assert max(symmetry.check(mlp, p, spec, X, key=key).values()) < 1e-12
-    half = symmetry.infer(mlp, p, X, free_outputs=True)
+    half = symmetry.infer(mlp, p, X, free_outputs=True, kinds=("permutation",))
     assert sorted(u.size for u in half.units) == [2, 5]
     assert half.inputs is None
 
@@ -156,7 +156,7 @@ def test_attention_without_positions_is_equivariant_to_tokens(key):
         return jax.nn.softmax(q @ k.T) @ v
 
     p = {n: jax.random.normal(jax.random.fold_in(key, i), (3, 4)) for i, n in enumerate("qkv")}
-    spec = symmetry.infer(fn, p, X, free_inputs=True, free_outputs=True)
+    spec = symmetry.infer(fn, p, X, free_inputs=True, free_outputs=True, kinds=("permutation",))
     token = spec.inputs[0].trees[0]
     assert token == spec.outputs[0].trees[0]
     assert symmetry.check(fn, p, spec, X, key=key)[token.name] < 1e-12
@@ -167,7 +167,9 @@ def test_several_inputs_may_be_freed_apart():
         return jnp.tanh(x @ p["a"]) @ p["b"] + y
 
     p = {"a": jnp.ones((3, 5)), "b": jnp.ones((5, 2))}
-    spec = symmetry.infer(fn, p, X, jnp.ones((4, 2)), free_inputs=(True, False))
+    spec = symmetry.infer(
+        fn, p, X, jnp.ones((4, 2)), free_inputs=(True, False), kinds=("permutation",)
+    )
     assert [leaf.path for leaf in spec.inputs] == ["0", "1"]
     assert sorted(u.size for u in spec.units) == [3, 5]
 
@@ -183,7 +185,7 @@ def test_no_setting_is_changed_and_the_collector_runs_again():
     import gc
 
     before = jax.config.jax_enable_x64
-    symmetry.infer(mlp, weights(), X)
+    symmetry.infer(mlp, weights(), X, kinds=("permutation",))
     assert gc.isenabled()
     assert jax.config.jax_enable_x64 == before
 
@@ -207,7 +209,7 @@ def test_coordinates_read_as_numbers_are_pinned(name, key):
 
     keys = jax.random.split(key, 3)
     p = {"w": jax.random.normal(keys[0], (3, 5)), "out": jax.random.normal(keys[1], (3, 2))}
-    spec = symmetry.infer(fn, p, X)
+    spec = symmetry.infer(fn, p, X, kinds=("permutation",))
     assert spec.units == ()
 
 
@@ -220,6 +222,6 @@ def test_choices_of_different_steps_are_not_confused(key):
         return jnp.sum(ys * ys[::-1], axis=(0, 2))
 
     p = {"w": jax.random.normal(key, (3, 3, 4))}
-    spec = symmetry.infer(fn, p, X)
+    spec = symmetry.infer(fn, p, X, kinds=("permutation",))
     assert max(symmetry.check(fn, p, spec, X, key=key).values()) < 1e-12
     assert spec.log_order() == pytest.approx(np.log(24))

@@ -47,7 +47,7 @@ def infer(
     *inputs: Any,
     free_inputs: bool | tuple[bool, ...] = False,
     free_outputs: bool = False,
-    kinds: tuple[str, ...] | None = ("permutation",),
+    kinds: tuple[str, ...] | None = None,
 ) -> Spec:
     """Find what leaves ``fn(params, *inputs)`` unchanged.
 
@@ -59,13 +59,13 @@ def infer(
         free_inputs: let inputs move (one flag each, or one for all); ``spec.inputs`` says how.
         free_outputs: let outputs move; ``spec.outputs`` says how.
         kinds: what to look for, as in ``("permutation", "scale")``; ``None`` for all there are. Kinds
-            beyond permutations need values, and run the function.
+            beyond permutations need values, and run the function many times: milliseconds become seconds.
 
     Returns:
         The :class:`Spec`: every permutation of axes found to leave the function unchanged, nested
         units included, and the generators beyond permutations, each verified by moving random parameters
         in float64. ``spec.pinned`` says what was fixed, ``spec.skipped`` what was not looked for or
-        dropped, and why.
+        dropped, and why, ``spec.approximate`` what holds but for an epsilon.
 
     Raises:
         TypeError: for leaves that are not floating-point arrays, or a function that closes over tracers.
@@ -80,6 +80,9 @@ def infer(
         >>> spec = infer(mlp, {"w0": f32(2, 16), "b0": f32(16), "w1": f32(16, 1)}, f32(8, 2))
         >>> spec.axes
         {'b0': 'h0', 'w0': '_ h0', 'w1': 'h0 _'}
+        >>> p = {"w0": jnp.ones((2, 16)), "b0": jnp.ones(16), "w1": jnp.ones((16, 1))}
+        >>> [g.name for g in infer(mlp, p, jnp.ones((8, 2))).generators]
+        ['sign:h0']
     """
     for kind in kinds or ():
         if kind not in KINDS:
@@ -138,13 +141,12 @@ def _with_generators(
     why = None
     if any(isinstance(x, jax.ShapeDtypeStruct) or is_tracer(x) for x in values):
         why = "they need values, and only shapes were given"
-    elif spec.inputs is not None or spec.outputs is not None:
-        why = "they are not looked for where inputs or outputs are free"
     if why:
-        found, skipped = (), (f"generators {', '.join(wanted)}: {why}",)
-    else:
-        found, skipped = find(fn, params, spec, inputs, wanted)
-    spec = replace(spec, generators=found, skipped=skipped)
+        return replace(spec, skipped=(f"generators {', '.join(wanted)}: {why}",))
+    found = find(fn, params, spec, inputs, wanted)
+    spec = replace(
+        spec, generators=found.exact, approximate=found.approximate, skipped=found.skipped
+    )
     spec.validate()
     return spec
 

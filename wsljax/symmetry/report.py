@@ -45,6 +45,12 @@ def table(spec) -> str:
     if spec.generators:
         rows = [("generator", "group", "one copy for each of", "acts on")]
         lines += ["", *_columns(rows + [row(g) for g in spec.generators])]
+    if spec.approximate:
+        rows = [("approximate", "group", "change", "acts on")]
+        for g, change in spec.approximate:
+            name, group, _, places = row(g)
+            rows.append((name, group, f"{change:.1e}", places))
+        lines += ["", *_columns(rows)]
     if spec.skipped:
         lines += ["", *(f"skipped: {note}" for note in spec.skipped)]
     if spec.pinned:

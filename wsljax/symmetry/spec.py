@@ -74,6 +74,9 @@ class Spec:
         pinned: the fixed axes and why; not part of equality.
         skipped: kinds of generators that were not looked for, and candidates that were dropped, and
             why; not part of equality.
+        approximate: pairs of a generator that holds but for the epsilon of a normalisation, and the change
+            of the outputs relative to their spread under random elements of it; no part of the group, and
+            of equality.
     """
 
     leaves: tuple[Leaf, ...]
@@ -84,6 +87,7 @@ class Spec:
     pinned: tuple[Pinned, ...] = field(default=(), compare=False)
     treedef: Any = field(default=None, compare=False)
     skipped: tuple[str, ...] = field(default=(), compare=False)
+    approximate: tuple[tuple[Generator, float], ...] = field(default=(), compare=False)
 
     # ------------------------------------------------------------------ reading
     @cached_property
@@ -178,18 +182,21 @@ class Spec:
         return elements.identity(self) | {gen.name: gen.neutral() for gen in self.generators}
 
     def compose(self, g2, g1) -> dict[str, jax.Array]:
-        """The element that acts as ``g1`` and then ``g2``."""
+        """The element that acts as ``g1`` and then ``g2``; it has the entries of both."""
+        named = {*g2, *g1}
         g2, g1 = self._checked(g2), self._checked(g1)
         out = elements.compose(self, g2, g1)
-        if self.generators:
+        if any(gen.name in named for gen in self.generators):
             out |= action.compose(self, g2, g1, elements.inverse(self, g1))
-        return out
+        return {name: x for name, x in out.items() if name in named}
 
     def inverse(self, g) -> dict[str, jax.Array]:
-        """The element that undoes ``g``."""
-        g = self._checked(g)
-        out = elements.inverse(self, g)
-        return out | action.inverse(self, g) if self.generators else out
+        """The element that undoes ``g``; it has the entries of ``g``."""
+        full = self._checked(g)
+        out = elements.inverse(self, full)
+        if any(gen.name in g for gen in self.generators):
+            out |= action.inverse(self, full)
+        return {name: x for name, x in out.items() if name in g}
 
     def algebra(self, kinds: Sequence[str] | None = None) -> dict[str, jax.Array]:
         """The zero of the Lie algebra: one array for each continuous generator; see :meth:`exp`."""
@@ -365,6 +372,7 @@ class Spec:
                 "inputs": leaves(self.inputs),
                 "outputs": leaves(self.outputs),
                 "generators": [to_data(gen) for gen in self.generators],
+                "approximate": [[to_data(gen), change] for gen, change in self.approximate],
                 "skipped": list(self.skipped),
                 "pinned": [[p.path, p.axis, p.size, p.reason] for p in self.pinned],
                 "structure": _structure(self.treedef),
@@ -404,6 +412,7 @@ class Spec:
             main = leaves(data["leaves"])
             generators = tuple(map(from_data, data.get("generators", ())))
             skipped = tuple(data.get("skipped", ()))
+            nearly = tuple((from_data(gen), change) for gen, change in data.get("approximate", ()))
             inputs, outputs, structure = (
                 leaves(data["inputs"]),
                 leaves(data["outputs"]),
@@ -414,7 +423,7 @@ class Spec:
         treedef = None
         if structure is not None:
             treedef = jax.tree_util.tree_structure(_rebuild(structure))
-        spec = Spec(main, units, generators, inputs, outputs, pinned, treedef, skipped)
+        spec = Spec(main, units, generators, inputs, outputs, pinned, treedef, skipped, nearly)
         spec.validate()
         if like is not None:
             spec.flatten(like)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
@@ -143,6 +144,19 @@ class Generator:
     def matrix(self, g: jax.Array, exponent: float) -> jax.Array:
         """For kinds that mix coordinates: the matrix that multiplies an axis from the right."""
         raise NotImplementedError(f"{self.kind} is not a matrix")
+
+
+def named_apart(found: Sequence[Generator], taken: Collection[str] = ()) -> list[Generator]:
+    """The generators, no two of one name, and none of a name that is ``taken``."""
+    names = set(taken)
+    out = []
+    for g in found:
+        name, n = g.name, 2
+        while name in names:
+            name, n = f"{g.name}:{n}", n + 1
+        names.add(name)
+        out.append(replace(g, name=name))
+    return out
 
 
 def wider(a, b):

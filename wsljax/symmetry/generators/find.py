@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+from .epsilon import approximate
 from .flips import signs
-from .kinds import KINDS, Generator
+from .kinds import KINDS, Generator, named_apart
 from .mixing import linear, orthogonal, scales, uniform
 from .norms import gained_shifts, norms, over_gain, reader_shifts
 from .phases import half_periods, phases
@@ -18,13 +19,25 @@ from .shifts import carried_shifts, free_shifts
 from .verify import verified
 
 
+class Generators(NamedTuple):
+    """What :func:`find` gives.
+
+    ``approximate`` are pairs of a generator and the relative change that it makes; ``skipped`` says what was
+    not looked for, or dropped, and why.
+    """
+
+    exact: tuple[Generator, ...] = ()
+    approximate: tuple[tuple[Generator, float], ...] = ()
+    skipped: tuple[str, ...] = ()
+
+
 def find(
     fn: Callable, params: Any, spec, inputs: tuple, kinds: Sequence[str] | None = None
-) -> tuple[tuple[Generator, ...], tuple[str, ...]]:
-    """Generators of ``fn`` beyond the permutations of ``spec``, and what was skipped and why."""
+) -> Generators:
+    """Generators of ``fn`` beyond the permutations of ``spec``."""
     wanted = [k for k in KINDS if kinds is None or k in kinds]
     if not wanted:
-        return (), ()
+        return Generators()
     try:
         probe = Probe(fn, spec, params, inputs)
         for shared in (True, False):
@@ -32,9 +45,9 @@ def find(
             found, failed, notes = verified(search, _candidates(search, wanted))
             if not failed:
                 break
-        return found, notes
+        return Generators(found, approximate(probe, found, wanted), notes)
     except CannotProbe as e:
-        return (), (f"generators {', '.join(wanted)}: {e}",)
+        return Generators(skipped=(f"generators {', '.join(wanted)}: {e}",))
 
 
 @dataclass
@@ -84,25 +97,13 @@ def _candidates(search: Search, wanted: Sequence[str]) -> list[Generator]:
         found += uniform(search, mixing)
     if "shift" in wanted:
         found += [*free_shifts(search), *(g for f in each for g in f.shifts)]
-    return _named_apart(found)
-
-
-def _named_apart(found: list[Generator]) -> list[Generator]:
-    """No two of one name."""
-    names: set[str] = set()
-    out = []
-    for g in found:
-        name, n = g.name, 2
-        while name in names:
-            name, n = f"{g.name}:{n}", n + 1
-        names.add(name)
-        out.append(replace(g, name=name))
-    return out
+    return named_apart(found)
 
 
 def _of_units(search: Search, units, wanted: Sequence[str], steps) -> _Found:
     scaled, joint = scales(search, units)
-    around = norms(search, units, scaled)
+    carried = carried_shifts(search, units)
+    around = norms(search, units, scaled, {g.target for g in carried})
     full = linear(search, units, scaled)
     round_ = [] if full else orthogonal(search, units, around)
     inside = {_support(g) for g in full}
@@ -126,7 +127,7 @@ def _of_units(search: Search, units, wanted: Sequence[str], steps) -> _Found:
         under = {t.block: t for g in round_ for t in g.terms if t.under}
         found.shifts = [
             *joint,
-            *(over_gain(g, under.get(g.target)) for g in carried_shifts(search, units)),
+            *(over_gain(g, under.get(g.target)) for g in carried),
             *reader_shifts(search, units, around),
             *gained_shifts(search, units, scaled),
         ]

@@ -28,12 +28,12 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from .base import Carry, Gain, Generator, Term, default_float, part_slices, wider
+from .base import Carry, Gain, Generator, Term, default_float, named_apart, part_slices, wider
 from .matrices import Linear, Orthogonal
 
 __all__ = [
     "KINDS", "Carry", "Gain", "Generator", "Linear", "Orthogonal", "Phase", "Scale", "Shift", "Sign", "Term",
-    "Uniform", "part_slices", "wider",
+    "Uniform", "named_apart", "part_slices", "wider",
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ inference, a bias may move if the shift behind takes back what gain and variance
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,9 +20,7 @@ from .occurrences import (
     coordinates,
     copies,
     matched_axes,
-    matrix_unit,
     spread,
-    sums,
 )
 from .search import LEAST_DRAWS, Search
 
@@ -37,11 +36,13 @@ class Norm(NamedTuple):
     readers: tuple[Occurrence, ...]
 
 
-def norms(search: Search, units, scalings: list[Scale]) -> list[Norm]:
+def norms(
+    search: Search, units, scalings: list[Scale], shifted: Collection[str] = ()
+) -> list[Norm]:
     """Gains that stand in front of readers of ``units``.
 
-    They show as a scaling of blocks that have no other axes than the units, against the readers. Which of
-    these blocks is the gain and which the shift of a norm is told by leaving one of them out at zero.
+    They show as a scaling of blocks that have no other axes than the units, against the readers.
+    ``shifted`` are blocks that are known to be biases.
     """
     out: list[Norm] = []
     known: dict[tuple, int | None] = {}
@@ -63,7 +64,7 @@ def norms(search: Search, units, scalings: list[Scale]) -> list[Norm]:
             names = [t.block for t in up]
             kind = tuple(search.kin.kind_of[t.block] for t in (*up, *down))
             if kind not in known:
-                known[kind] = 0 if len(names) == 1 else _gain(search, units, names, places)
+                known[kind] = 0 if len(names) == 1 else _gain(search, names, places, shifted)
             if known[kind] is not None:
                 gain = names[known[kind]]  # type: ignore[index]
                 read |= {o.place for o in places}
@@ -72,10 +73,13 @@ def norms(search: Search, units, scalings: list[Scale]) -> list[Norm]:
     return out
 
 
-def _gain(search: Search, units, names: list[str], readers) -> int | None:
-    """Which block scales against the readers where the others are zero."""
+def _gain(search: Search, names: list[str], readers, shifted: Collection[str]) -> int | None:
+    """Which of the blocks is the gain: of the others shifts are known, or, the others being zero, readers
+    may gain a constant over it."""
+    plain = [n for n, name in enumerate(names) if name not in shifted]
+    if len(plain) == 1:
+        return plain[0]
     for number, name in enumerate(names):
-        gain = Occurrence(name, len(units.over), tuple(range(len(units.over))))
 
         def without(k, leaves, name=name):
             out = [x.copy() for x in leaves]
@@ -85,15 +89,22 @@ def _gain(search: Search, units, names: list[str], readers) -> int | None:
                     out[leaf].reshape(-1)[index] = 0.0
             return out
 
-        def make(k, leaves, gain=gain):
-            copy, (i,) = copies(search.probe, units.over, k), coordinates(units.size, k, 1)
-            moves = [
-                (o, matrix_unit(search.probe, leaves, o, copy, i, i)) for o in (gain, *readers)
-            ]
-            return [sums(moves, [1.0] + [-1.0] * len(readers)), sums(moves[:1], [1.0])]
+        def make(k, leaves, name=name):
+            gain = search.probe.block(leaves, name)
+            out = []
+            for o in readers:
+                shape = list(search.blocks[o.block].shape)
+                shape[o.axis] = 1
+                t = np.random.default_rng([k, 37]).standard_normal(shape)
+                constant = t / spread(gain, (*o.parents, o.axis), len(shape))
+                first = np.zeros_like(constant)
+                at = (slice(None),) * o.axis + (0,)
+                first[at] = constant[at]
+                out += [{o.block: constant}, {o.block: first}]
+            return out
 
-        null, alone = np.linalg.norm(search.some_columns(make, without), axis=0)
-        if null <= search.tolerance * alone:
+        sizes = np.linalg.norm(search.some_columns(make, without), axis=0)
+        if np.all(sizes[::2] <= search.tolerance * np.max(sizes[1::2])):
             return number
     return None
 

@@ -6,6 +6,7 @@ a batch of tangents forward; directions are built as numpy arrays, block by bloc
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -137,6 +138,19 @@ class Probe:
         with enable_x64():
             closed = jax.make_jaxpr(self.flat)(self.given, self.inputs)
         return uses(open_jaxpr(closed)[0], len(self.given))
+
+    @cached_property
+    def tolerance(self) -> float:
+        """What of the spread of the outputs is rounding."""
+        return 1e-9 if self.exact else 3e-4
+
+    def of(self, flat: Callable) -> Probe:
+        """The same for another function of the flat leaves and inputs."""
+        other = copy.copy(self)
+        other.flat, other._compiled, other._draws = flat, {}, []
+        for name in ("exact", "tolerance", "uses"):
+            other.__dict__.pop(name, None)
+        return other
 
     # ------------------------------------------------------------------ values and derivatives
     def program(self, name: str, fn: Callable, *args: Any) -> Any:

@@ -24,7 +24,7 @@ class Search:
 
     def __init__(self, probe: Probe, shared: bool = True):
         self.probe, self.spec = probe, probe.spec
-        self.tolerance = 1e-9 if probe.exact else 3e-4
+        self.tolerance = probe.tolerance
         self.blocks = {b.name: b for b in self.spec.layout}
         self.kin = Kin(self.spec, probe.uses if shared else None)
         pieces = {(n, part): b for n, b in self.blocks.items() for part in parts(self.spec, b)}

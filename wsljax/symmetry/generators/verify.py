@@ -15,6 +15,7 @@ from ..._compat import enable_x64
 from .action import terms_on_amount
 from .kinds import Generator, Shift
 from .matrices import mean_free
+from .probe import Probe
 from .search import Search
 
 DRAWS = 3
@@ -36,19 +37,18 @@ def verified(
             kept.append(g)
     if not kept:
         return (), (), tuple(notes)
-    worst = errors(search, kept)
-    limit = max(search.tolerance, 1e-9)
-    failed = tuple(name for name, error in worst.items() if not error <= limit)
+    worst = errors(search.probe, kept)
+    failed = tuple(name for name, error in worst.items() if not error <= search.tolerance)
     for name in failed:
         notes.append(f"{name}: the outputs change by {worst[name]:.1e} of their spread under it")
     return tuple(g for g in kept if g.name not in failed), failed, tuple(notes)
 
 
-def errors(search: Search, generators: Sequence[Generator]) -> dict[str, float]:
+def errors(probe: Probe, generators: Sequence[Generator]) -> dict[str, float]:
     """By how much of their spread the outputs change under random elements of each generator."""
-    spec = replace(search.spec, generators=tuple(generators))
-    probe = search.probe
-    limit = max(search.tolerance, 1e-9)
+    if not generators:
+        return {}
+    spec = replace(probe.spec, generators=tuple(generators))
     with enable_x64():
         neutral = {g.name: np.asarray(g.neutral()) for g in generators}
 
@@ -63,7 +63,7 @@ def errors(search: Search, generators: Sequence[Generator]) -> dict[str, float]:
         some = {g.name: _element(g, random) for g in generators}
         new = np.asarray(probe.program(program, moved, some, leaves, inputs))
         joint = probe.apart(new, y)
-        if joint <= limit:
+        if joint <= probe.tolerance:
             worst = {name: max(error, joint) for name, error in worst.items()}
             continue
         for name, x in some.items():
