@@ -179,10 +179,10 @@ def layer_norm():
 
 
 def small() -> dict[str, tuple]:
-    """Networks whose Jacobian is small enough to be looked at whole."""
+    """Networks whose Jacobian is small enough to be looked at whole, of units that are never dead."""
     widths = (3, 5, 4, 2)
     return {
-        "relu mlp": mlp(widths),
+        "leaky relu mlp": mlp(widths, lambda v: jax.nn.leaky_relu(v, 0.3)),
         "tanh mlp": mlp(widths, jnp.tanh),
         "sine mlp": mlp(widths, jnp.sin),
         "linear mlp": mlp(widths, lambda v: v),
