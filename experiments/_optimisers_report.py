@@ -55,7 +55,7 @@ def figure(path: Path, rows: list[dict], pairs: list[dict], options) -> None:
             ax.set_title(f"{problem}, {start} start")
             if timed:
                 ax.set_xscale("log")
-        axes[0, k].legend(fontsize=7)
+        axes[0, k].legend(fontsize=6, framealpha=0.6, loc="lower left")
     ax = axes[1, 2]
     labels = sorted({(d["networks"], d["pair"]) for d in pairs})
     for i, which in enumerate(("raw", "canonical", "aligned")):

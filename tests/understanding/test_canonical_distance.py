@@ -9,7 +9,8 @@ from wsljax.understanding.canonical import quotient_alignment, quotient_distance
 
 from .test_canonical import far, ready
 
-NETS = ["relu", "tanh", "attention", "transformer", "stack", "radial"]
+QUICK = ["tanh", "attention"]
+LONG = [pytest.param(n, marks=pytest.mark.slow) for n in ("relu", "transformer", "stack", "radial")]
 
 
 def noisy(p, key, size):
@@ -20,7 +21,7 @@ def noisy(p, key, size):
     )
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", QUICK + LONG)
 def test_a_distance_on_orbits(name, key):
     _, p, _, spec = ready(name)
     act, draw = jax.jit(spec.act), jax.jit(spec.sample)

@@ -44,9 +44,13 @@ def two_sided(spec):
 
 
 # ------------------------------------------------------------------------------------ balance
-@pytest.mark.parametrize(
-    "name, p", [*((n, 2.0) for n in NETS), ("relu", 1.0), ("convolution", 3.0)]
-)
+QUICK = [("relu", 1.0), ("degree 2", 2.0), ("convolution", 3.0), ("batch norm in inference", 2.0)]
+LONG = [
+    pytest.param(n, 2.0, marks=pytest.mark.slow) for n in ("relu", "leaky", "convolution", "gated")
+]
+
+
+@pytest.mark.parametrize("name, p", QUICK + LONG)
 def test_balance_is_a_stationary_point(name, p, key):
     fn, params, x, spec = ready(name)
     params = spec.act(spec.sample(key, kinds=("scale",)), params)
@@ -202,14 +206,18 @@ COMMUTING = {
 }  # fmt: skip
 
 
+SLOW = pytest.mark.slow
 CASES = [
     *(("relu", method) for method in COMMUTING),
-    *(("convolution", method) for method in COMMUTING),
-    ("degree 2", "path"),
-    ("degree 2", "g-sgd path"),
-    ("gated", "g-sgd gauge"),
+    ("convolution", "path"),
+    ("convolution", "g-sgd path"),
     ("batch norm in inference", "g-sgd path"),
-    ("batch norm in inference", "balanced metric"),
+    pytest.param("convolution", "g-sgd gauge", marks=SLOW),
+    pytest.param("convolution", "balanced metric", marks=SLOW),
+    pytest.param("degree 2", "path", marks=SLOW),
+    pytest.param("degree 2", "g-sgd path", marks=SLOW),
+    pytest.param("gated", "g-sgd gauge", marks=SLOW),
+    pytest.param("batch norm in inference", "balanced metric", marks=SLOW),
 ]
 
 
@@ -238,7 +246,7 @@ def test_steps_commute_with_permutations(method, key):
     assert far(run(spec.act(g, p)), spec.act(g, run(p))) < 1e-7
 
 
-@pytest.mark.parametrize("method", COMMUTING)
+@pytest.mark.parametrize("method", ["path", "g-sgd path"])
 def test_steps_descend(method):
     fn, p, x, spec = ready("relu")
     target = jnp.cos(jnp.arange(fn(p, x).size)).reshape(fn(p, x).shape)
@@ -273,7 +281,7 @@ def test_weights_on_no_path_are_not_moved():
 
 # ------------------------------------------------------------------------------------ G-SGD
 def test_g_sgd_holds_one_entry_of_each_unit():
-    fn, p, x, spec = ready("relu")
+    fn, p, x, spec = ready("leaky")
     loss = lambda w: jnp.mean(fn(w, x) ** 2)  # noqa: E731
     for coordinates in ("gauge", "path"):
         there = steps_of(lambda w, c=coordinates: opt.g_sgd(spec, 1e-2, coordinates=c), loss, p)

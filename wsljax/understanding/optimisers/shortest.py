@@ -31,9 +31,7 @@ from wsljax.symmetry import Generator
 from .scaling import collect, gather, lay, log_factor, place
 
 
-@partial(
-    jax.jit, static_argnames=("generators", "p", "q", "anchored", "steps", "tol", "newton")
-)
+@partial(jax.jit, static_argnames=("generators", "p", "q", "anchored", "steps", "tol", "newton"))
 def solve(
     generators: tuple[Generator, ...],
     blocks: dict[str, jax.Array],
@@ -110,11 +108,11 @@ def solve(
             out[n] = jnp.where(free[n], 2 * jnp.log(up / down) / rate, 0)
         return out
 
-    def objective(t):
-        return weighted(t)[1] - p * sum((anchor[n] * t[n]).sum() for n in zero)
+    def value(t, total):
+        return total - p * sum((anchor[n] * t[n]).sum() for n in zero)
 
     def newton_step(t, plus, minus, cost):
-        slope = jax.grad(objective)
+        slope = jax.grad(lambda t: value(t, weighted(t)[1]))
         g = {n: jnp.where(free[n], x, 0) for n, x in slope(t).items()}
         diagonal = {gen.name: p * p * collect(gen, cost, 0, 2) for gen in generators}
         diagonal = {n: jnp.where(free[n] & (d > 0), d, 1) for n, d in diagonal.items()}
@@ -141,9 +139,9 @@ def solve(
             tried = newton_step(new, now[2], now[3], now[0])
             there = halves(tried)
             its_gap = imbalance(*there[2:])
-            level = objective(new)
+            level = value(new, now[1])
             slack = 50 * jnp.finfo(dtype).eps * jnp.abs(level)
-            take = (its_gap < new_gap) & (objective(tried) <= level + slack)
+            take = (its_gap < new_gap) & (value(tried, there[1]) <= level + slack)
             new, now, new_gap = jax.tree.map(
                 partial(jnp.where, take), (tried, there, its_gap), (new, now, new_gap)
             )
