@@ -9,6 +9,7 @@ Figures of the original implementation are recorded in `experiments/results/tele
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 import time
@@ -54,6 +55,8 @@ class Config:
     """Updates of each classifier."""
     batch_size: int = 64
     """Images in an update."""
+    at: tuple[int, ...] = ()
+    """Updates before which classifiers and transformer teleport; by default every hundredth."""
     train_images: int = 10_000
     """Images of MNIST and Fashion-MNIST that are trained on."""
     only: tuple[str, ...] = ()
@@ -90,7 +93,8 @@ def main(config: Config) -> dict[str, Any]:
         "jax": jax.__version__,
         "device": f"{jax.devices()[0].device_kind}, {platform.machine()}",
         "seconds": round(time.time() - start),
-        "notes": notes(results),
+        "load": [round(x, 1) for x in os.getloadavg()],
+        "notes": [*_busy(), *notes(results)],
         "results": results,
     }
     path = Path(config.out)
@@ -100,6 +104,14 @@ def main(config: Config) -> dict[str, Any]:
         figure(path.with_suffix(".png"), results)
     print(table(results))
     return out
+
+
+def _busy() -> list[str]:
+    """A warning where other jobs took part of the machine."""
+    load, cores = os.getloadavg()[1], os.cpu_count() or 1
+    if load < 1.5 * cores:
+        return []
+    return [f"The machine was shared (load {load:.1f} on {cores} cores): wall times are rough."]
 
 
 def functions(config: Config) -> dict[str, Any]:
@@ -284,8 +296,9 @@ def _compare(loss, spec, starts, data, some, accuracy, optimisers, config, name)
                 if variant == "plain":
                     return inner(lr)
                 second = "restart" if "lost" in variant else "squares"
+                when = {"at": config.at} if config.at else {"every": 100}
                 return teleporting(
-                    inner(lr), loss, spec, every=100, steps=5, radius=0.1, second=second, probes=8
+                    inner(lr), loss, spec, **when, steps=5, radius=0.1, second=second, probes=8
                 )
 
             inputs = None if variant == "plain" else some

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -86,8 +87,8 @@ def teleport(
 
     Each step takes the gradient of ``objective(act(exp(v), params))`` in the Lie algebra at ``v = 0``,
     scales it to the trust radius, and halves it until the objective gets better and the loss stays
-    within the tolerance; a step for which no trial will do is not taken. Everything is traceable: wrap
-    calls in ``jit`` where there are many.
+    within the tolerance; a step for which no trial will do is not taken. Everything is traceable; a call
+    outside of ``jit`` compiles anew, so wrap it where there are many.
 
     Args:
         loss: ``loss(params, *inputs) -> scalar``, unchanged by the group.
@@ -145,73 +146,83 @@ def teleport(
         isinstance(group, Spec) and isinstance(goal, GradientObjective) and goal.loss is loss
     )
     sign = -1 if minimise else 1
-    start = loss(params, *inputs)
-    if not any(is_tracer(x) for x in jax.tree.leaves((start, params, inputs))):
+    if not any(is_tracer(x) for x in jax.tree.leaves((jnp.zeros(()), params, inputs))):
         _check_generators(loss, params, action, inputs)
-    if tolerance is None:
-        tolerance = default_tolerance(params, start)
 
-    def go(v: Any, p: Any, gradient: Any):
-        """The value in the direction ``v``, with the params and the gradient there."""
-        if moves_gradient:
-            gradient = covector_along(action, v, p, gradient)
-            return sign * goal.measure(gradient), (action.act(v, p), gradient)
-        q = action.act(v, p)
-        return sign * goal(q, *inputs), (q, gradient)
+    def run(params: Any, inputs: Sequence[Any]) -> Teleported:
+        start = loss(params, *inputs)
+        bound = default_tolerance(params, start) if tolerance is None else tolerance
 
-    def step(carry, _):
-        here, best, size, refused = carry
-        if direction:
-            way = jax.tree.map(lambda x: x / radius, direction(*here))
-            way = _within(way, trust, full=False)
-        else:
-            way = _within(jax.grad(go, has_aux=True)(action.zero, *here)[0], trust, full=True)
+        def go(v: Any, p: Any, gradient: Any):
+            """The value in the direction ``v``, with the params and the gradient there."""
+            if moves_gradient:
+                gradient = covector_along(action, v, p, gradient)
+                return sign * goal.measure(gradient), (action.act(v, p), gradient)
+            q = action.act(v, p)
+            return sign * goal(q, *inputs), (q, gradient)
 
-        def again(s):
-            return ~s.done & (s.count <= halvings)
+        def step(carry, _):
+            here, best, size, refused = carry
+            if direction:
+                way = jax.tree.map(lambda x: x / radius, direction(*here))
+                way = _within(way, trust, full=False)
+            else:
+                way = _within(jax.grad(go, has_aux=True)(action.zero, *here)[0], trust, full=True)
 
-        def halve(s):
-            v = jax.tree.map(lambda x: (s.size * x).astype(x.dtype), way)
-            value, there = go(v, *here)
-            better = value > best
-            same = relative(loss(there[0], *inputs), start) <= tolerance
-            done = better & same
-            size = jnp.where(done, s.size, s.size / 2)
-            return _Trial(
-                v, _like(there, here), value, done, size, s.count + 1, s.refused + (better & ~same)
+            def again(s):
+                return ~s.done & (s.count <= halvings)
+
+            def halve(s):
+                v = jax.tree.map(lambda x: (s.size * x).astype(x.dtype), way)
+                value, there = go(v, *here)
+                better = value > best
+                same = relative(loss(there[0], *inputs), start) <= bound
+                done = better & same
+                size = jnp.where(done, s.size, s.size / 2)
+                return _Trial(
+                    v,
+                    _like(there, here),
+                    value,
+                    done,
+                    size,
+                    s.count + 1,
+                    s.refused + (better & ~same),
+                )
+
+            no = jnp.zeros((), bool)
+            found = jax.lax.while_loop(
+                again, halve, _Trial(way, here, best, no, size, jnp.zeros((), jnp.int32), refused)
             )
+            v = jax.tree.map(lambda x: jnp.where(found.done, x, jnp.zeros_like(x)), found.v)
+            p, gradient = jax.tree.map(lambda a, b: jnp.where(found.done, a, b), found.there, here)
+            if direction and not moves_gradient:
+                gradient = jax.grad(loss)(p, *inputs)
+            best = jnp.where(found.done, found.value, best)
+            size = jnp.minimum(2 * found.size, jnp.asarray(radius, size.dtype))
+            return ((p, gradient), best, size, found.refused), (v, found.done)
 
-        no = jnp.zeros((), bool)
-        found = jax.lax.while_loop(
-            again, halve, _Trial(way, here, best, no, size, jnp.zeros((), jnp.int32), refused)
+        needs_gradient = moves_gradient or direction is not None
+        gradient = jax.grad(loss)(params, *inputs) if needs_gradient else ()
+        before = goal.measure(gradient) if moves_gradient else goal(params, *inputs)
+        float_ = jnp.result_type(*jax.tree.leaves(action.zero))
+        size, none = jnp.asarray(radius, float_), jnp.zeros((), jnp.int32)
+        first = ((params, gradient), sign * before, size, none)
+        ((new, _), _, _, refused), (path, taken) = jax.lax.scan(step, first, length=steps)
+        end = loss(new, *inputs)
+        report = Report(
+            before,
+            goal(new, *inputs),
+            start,
+            end,
+            relative(end, start),
+            jnp.sum(taken, dtype=refused.dtype),
+            refused,
         )
-        v = jax.tree.map(lambda x: jnp.where(found.done, x, jnp.zeros_like(x)), found.v)
-        p, gradient = jax.tree.map(lambda a, b: jnp.where(found.done, a, b), found.there, here)
-        if direction and not moves_gradient:
-            gradient = jax.grad(loss)(p, *inputs)
-        best = jnp.where(found.done, found.value, best)
-        size = jnp.minimum(2 * found.size, jnp.asarray(radius, size.dtype))
-        return ((p, gradient), best, size, found.refused), (v, found.done)
+        return Teleported(
+            new, composed(group, path) if isinstance(group, Spec) else None, path, report
+        )
 
-    needs_gradient = moves_gradient or direction is not None
-    gradient = jax.grad(loss)(params, *inputs) if needs_gradient else ()
-    before = goal.measure(gradient) if moves_gradient else goal(params, *inputs)
-    float_ = jnp.result_type(*jax.tree.leaves(action.zero))
-    params = jax.tree.map(jnp.asarray, params)
-    size, none = jnp.asarray(radius, float_), jnp.zeros((), jnp.int32)
-    first = ((params, gradient), sign * before, size, none)
-    ((new, _), _, _, refused), (path, taken) = jax.lax.scan(step, first, length=steps)
-    end = loss(new, *inputs)
-    report = Report(
-        before,
-        goal(new, *inputs),
-        start,
-        end,
-        relative(end, start),
-        jnp.sum(taken, dtype=refused.dtype),
-        refused,
-    )
-    return Teleported(new, composed(group, path) if isinstance(group, Spec) else None, path, report)
+    return eqx.filter_jit(run)(jax.tree.map(jnp.asarray, params), inputs)
 
 
 def default_tolerance(params: Any, loss: jax.Array) -> float:
@@ -252,7 +263,7 @@ def _check_generators(loss: Callable, params: Any, action: Action, inputs: Seque
         slope = jax.grad(lambda v: loss(action.act(v, params), *inputs))(action.zero)
         return slope, jax.value_and_grad(loss)(params, *inputs)
 
-    slope, (value, gradient) = jax.jit(look)(params, inputs)
+    slope, (value, gradient) = eqx.filter_jit(look)(params, inputs)
     pairs = zip(jax.tree.leaves(params), jax.tree.leaves(gradient), strict=True)
     size = jnp.abs(value) + sum(jnp.sum(jnp.abs(p * g)) for p, g in pairs)
     if not bool(jnp.isfinite(size)):
