@@ -6,7 +6,6 @@ through ``jit``, ``vmap``, ``scan`` and module fields untouched.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,48 +16,14 @@ import jax
 import jax.numpy as jnp
 
 from .._compat import key_path_str
-from . import elements
-from .axes import Axis, Fixed, Unit, atoms, check_reindexing, format_axes, parse_axes, unclear_sizes
+from . import elements, spec_json, validation
+from .annotation import Leaf, Pinned, Units
+from .axes import Fixed, atoms, format_axes, unclear_sizes
 from .generators import KINDS as GENERATOR_KINDS
 from .generators import Generator, action
-from .generators.text import from_data, to_data
 from .layout import Block, blocks_of, decompose, recompose
 
 KINDS = ("permutation", *GENERATOR_KINDS)
-
-
-@dataclass(frozen=True)
-class Units:
-    """A set of ``size`` exchangeable coordinates.
-
-    ``over`` names the axes (other units, or named fixed axes that start with ``_``) for each index of
-    which there is an independent copy. ``parts`` are the sizes of the factors, for units whose index
-    is a row-major product stored in pieces.
-    """
-
-    name: str
-    size: int
-    over: tuple[str, ...] = ()
-    parts: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """Path, shape and axis trees of one array."""
-
-    path: str
-    shape: tuple[int, ...]
-    trees: tuple[Axis, ...]
-
-
-@dataclass(frozen=True)
-class Pinned:
-    """Why an axis of a leaf is fixed, with the source line where that was decided."""
-
-    path: str
-    axis: int
-    size: int
-    reason: str
 
 
 @jax.tree_util.register_static
@@ -348,41 +313,11 @@ class Spec:
 
     def to_json(self) -> str:
         """The spec as JSON text; :meth:`from_json` reads it back."""
-
-        def leaves(group: tuple[Leaf, ...] | None):
-            if group is None:
-                return None
-            return [
-                {
-                    "path": x.path,
-                    "shape": list(x.shape),
-                    "axes": format_axes(x.trees, self._overs, sizes=True),
-                }
-                for x in group
-            ]
-
-        return json.dumps(
-            {
-                "format": "wsljax.Spec/1",
-                "leaves": leaves(self.leaves),
-                "units": [
-                    {"name": u.name, "size": u.size, "over": list(u.over), "parts": list(u.parts)}
-                    for u in self.units
-                ],
-                "inputs": leaves(self.inputs),
-                "outputs": leaves(self.outputs),
-                "generators": [to_data(gen) for gen in self.generators],
-                "approximate": [[to_data(gen), change] for gen, change in self.approximate],
-                "skipped": list(self.skipped),
-                "pinned": [[p.path, p.axis, p.size, p.reason] for p in self.pinned],
-                "structure": _structure(self.treedef),
-            },
-            indent=1,
-        )
+        return spec_json.write(self)
 
     @staticmethod
     def from_json(text: str, like: Any = None) -> Spec:
-        """The spec that :meth:`to_json` wrote.
+        """Read what :meth:`to_json` wrote.
 
         Args:
             text: JSON text.
@@ -391,112 +326,20 @@ class Spec:
         Raises:
             ValueError: if the text is not such a spec, or does not match ``like``.
         """
-        try:
-            data = json.loads(text)
-            if data["format"] != "wsljax.Spec/1":
-                raise ValueError(f"unknown format {data['format']!r}")
-
-            def leaves(group):
-                if group is None:
-                    return None
-                return tuple(
-                    Leaf(x["path"], tuple(x["shape"]), _read_axes(x["path"], x["axes"]))
-                    for x in group
-                )
-
-            units = tuple(
-                Units(u["name"], u["size"], tuple(u["over"]), tuple(u["parts"]))
-                for u in data["units"]
-            )
-            pinned = tuple(Pinned(*row) for row in data["pinned"])
-            main = leaves(data["leaves"])
-            generators = tuple(map(from_data, data.get("generators", ())))
-            skipped = tuple(data.get("skipped", ()))
-            nearly = tuple((from_data(gen), change) for gen, change in data.get("approximate", ()))
-            inputs, outputs, structure = (
-                leaves(data["inputs"]),
-                leaves(data["outputs"]),
-                data["structure"],
-            )
-        except (KeyError, TypeError, json.JSONDecodeError) as e:
-            raise ValueError(f"not a spec in JSON: {e!r}") from e
-        treedef = None
-        if structure is not None:
-            treedef = jax.tree_util.tree_structure(_rebuild(structure))
-        spec = Spec(main, units, generators, inputs, outputs, pinned, treedef, skipped, nearly)
+        spec = Spec(**spec_json.read(text))
         spec.validate()
         if like is not None:
             spec.flatten(like)
             object.__setattr__(spec, "treedef", jax.tree_util.tree_structure(like))
         return spec
 
-    def _validate_generators(self) -> None:
-        blocks = {b.name: b for b in self.layout} if self.generators else {}
-        names = [*self._units, *(gen.name for gen in self.generators)]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two units or generators have the name {name!r}")
-        for gen in self.generators:
-            for name in sorted(action.touched(self.generators, {gen.name: ()})):
-                if name not in blocks:
-                    raise ValueError(f"generator {gen.name!r}: no block is called {name!r}")
-            for t in () if gen.kind in ("shift", "phase") else gen.terms:
-                shape = blocks[t.block].shape
-                axes = (*t.parents, *(() if t.axis is None else (t.axis,)))
-                sizes = (*gen.sizes, *(() if t.axis is None else (gen.size,)))
-                if len(axes) != len(sizes) or any(
-                    k >= len(shape) or shape[k] != n for k, n in zip(axes, sizes, strict=False)
-                ):
-                    raise ValueError(
-                        f"generator {gen.name!r}: axes {axes} of block {t.block!r}, of shape {shape}, "
-                        f"do not have the sizes {sizes}"
-                    )
-
-    def _is_simple(self, tree: Axis) -> bool:
-        """Whether an axis is fixed, or one set of units of the right size that is not nested."""
-        if type(tree) is Fixed:
-            return True
-        if type(tree) is not Unit or tree.part is not None or tree.at:
-            return False
-        u = self._units.get(tree.name)
-        return u is not None and u.size == tree.size and not u.over
-
     def validate(self) -> None:
-        """Check that trees, shapes and units fit together.
+        """Check that trees, shapes, units and generators fit together.
 
         Raises:
-            ValueError: naming the leaf, or the units, that do not fit.
+            ValueError: naming the leaf, the units or the generator that does not fit.
         """
-        for leaf in self.leaves + (self.inputs or ()) + (self.outputs or ()):
-            if tuple(t.size for t in leaf.trees) != leaf.shape:
-                raise ValueError(
-                    f"{leaf.path!r}: annotation has sizes {tuple(t.size for t in leaf.trees)}, the array {leaf.shape}"
-                )
-            if all(self._is_simple(t) for t in leaf.trees):
-                continue
-            for k, t in enumerate(leaf.trees):
-                try:
-                    check_reindexing(t)
-                except ValueError as e:
-                    raise ValueError(f"{leaf.path!r}: axis {k}: {e}") from None
-                for a in atoms(t):
-                    if isinstance(a, Unit) and a.name not in self._units:
-                        raise ValueError(f"{leaf.path!r}: units {a.name!r} are not declared")
-            for block in blocks_of(leaf.path, leaf.trees, self._overs):
-                for name, size in zip(block.axes, block.shape, strict=True):
-                    if name in self._units and self._units[name].size != size:
-                        raise ValueError(
-                            f"{leaf.path!r}: units {name!r} have size {self._units[name].size}, here {size}"
-                        )
-        self._validate_generators()
-        for u in self.units:
-            for o in u.over:
-                if o not in self._units and o not in self._fixed_sizes:
-                    raise ValueError(f"units {u.name!r} are nested over {o!r}, which no leaf has")
-                if o in self._units and not set(self._units[o].over) <= set(u.over):
-                    raise ValueError(
-                        f"units {u.name!r} are nested over {o!r} and so must also be over {self._units[o].over}"
-                    )
+        validation.validate(self)
 
 
 def _matched(leaves: tuple[Leaf, ...], flat: list[tuple[str, Any]], what: str) -> list:
@@ -525,40 +368,3 @@ def _has(kinds: Sequence[str] | None, kind: str) -> bool:
 def _array(x: Any) -> Any:
     """numpy arrays (and others that have a shape) as jax arrays, in jax's dtype for them."""
     return x if isinstance(x, jax.Array) or not hasattr(x, "shape") else jnp.asarray(x)
-
-
-def _read_axes(path: str, text: str) -> tuple[Axis, ...]:
-    try:
-        return parse_axes(text)
-    except ValueError as e:
-        raise ValueError(f"{path!r}: {e}") from None
-
-
-def _structure(treedef: Any):
-    """A treedef of dicts, lists, tuples and None as JSON, else None."""
-    if treedef is None:
-        return None
-    node = treedef.node_data()
-    if node is None:
-        return "leaf" if treedef.num_leaves == 1 else "none"
-    kind, data = node
-    children = [_structure(c) for c in treedef.children()]
-    if any(c is None for c in children):
-        return None
-    if kind is dict and all(isinstance(k, str) for k in data):
-        return {"dict": list(data), "of": children}
-    if kind in (list, tuple):
-        return {kind.__name__: children}
-    return {"none": True} if kind is type(None) else None
-
-
-def _rebuild(structure):
-    if structure == "leaf":
-        return 0
-    if structure == "none" or "none" in structure:
-        return None
-    if "dict" in structure:
-        return dict(zip(structure["dict"], map(_rebuild, structure["of"]), strict=True))
-    if "list" in structure:
-        return [_rebuild(c) for c in structure["list"]]
-    return tuple(_rebuild(c) for c in structure["tuple"])
