@@ -39,7 +39,7 @@ def _rotation(there: Callable, back: Callable) -> Action:
 
 
 def rosenbrock() -> Function:
-    """Zhao et al. 2022, section 6.1: rotations of ``(10 (x^2 - y), x - 1)``."""
+    """Zhao et al. 2022: rotations of ``(10 (x^2 - y), x - 1)``."""
     there = lambda p: (10 * (p[0] ** 2 - p[1]), p[0] - 1)  # noqa: E731
     back = lambda u, v: jnp.stack([v + 1, (v + 1) ** 2 - u / 10])  # noqa: E731
     loss = lambda p: sum(c**2 for c in there(p))  # noqa: E731
@@ -48,7 +48,7 @@ def rosenbrock() -> Function:
 
 
 def booth() -> Function:
-    """Zhao et al. 2022, section 6.1: rotations of ``(x + 2y - 7, 2x + y - 5)``."""
+    """Zhao et al. 2022: rotations of ``(x + 2y - 7, 2x + y - 5)``."""
     there = lambda p: (p[0] + 2 * p[1] - 7, 2 * p[0] + p[1] - 5)  # noqa: E731
     back = lambda u, v: jnp.stack([(2 * v - u) / 3 + 1, (2 * u - v) / 3 + 3])  # noqa: E731
     loss = lambda p: sum(c**2 for c in there(p))  # noqa: E731
@@ -73,7 +73,7 @@ def logit(a: jax.Array) -> jax.Array:
 
 
 def regression(activation: Callable) -> Callable[..., jax.Array]:
-    """``loss(kernels, x, y)`` of the bias-free network of Zhao et al. 2022, section 6.2."""
+    """``loss(kernels, x, y)`` of the bias-free network of Zhao et al. 2022."""
 
     def loss(kernels, x, y):
         for w in kernels[:-1]:

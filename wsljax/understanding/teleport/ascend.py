@@ -42,12 +42,14 @@ class Report(NamedTuple):
 
 
 class Teleported(NamedTuple):
-    """Attributes:
-    params: the new weights.
-    element: for a spec, the group element that leads to them: ``spec.act(element, old) = params`` up to
-        rounding. ``None`` for other actions.
-    path: the direction of each step, stacked; zero for a step that was not taken.
-    report: see :class:`Report`.
+    """Where a teleport led, and how.
+
+    Attributes:
+        params: the new weights.
+        element: for a spec, the group element that leads to them: ``spec.act(element, old) = params`` up
+            to rounding. ``None`` for other actions.
+        path: the direction of each step, stacked; zero for a step that was not taken.
+        report: see :class:`Report`.
     """
 
     params: Any
@@ -87,7 +89,8 @@ def teleport(
 
     Each step takes the gradient of ``objective(act(exp(v), params))`` in the Lie algebra at ``v = 0``,
     scales it to the trust radius, and halves it until the objective gets better and the loss stays
-    within the tolerance; a step for which no trial will do is not taken. Everything is traceable; a call
+    within the tolerance; a step for which no trial will do is not taken. If the loss at the end is not
+    within the tolerance after all, params stay where they were. Everything is traceable; a call
     outside of ``jit`` compiles anew, so wrap it where there are many.
 
     Args:
@@ -175,6 +178,9 @@ def teleport(
             def halve(s):
                 v = jax.tree.map(lambda x: (s.size * x).astype(x.dtype), way)
                 value, there = go(v, *here)
+                there = jax.lax.optimization_barrier(
+                    there
+                )  # the loss of the params as they are stored
                 better = value > best
                 same = relative(loss(there[0], *inputs), start) <= bound
                 done = better & same
@@ -209,18 +215,21 @@ def teleport(
         first = ((params, gradient), sign * before, size, none)
         ((new, _), _, _, refused), (path, taken) = jax.lax.scan(step, first, length=steps)
         end = loss(new, *inputs)
+        kept = relative(end, start) <= bound  # two ways to evaluate one loss may round differently
+        new = jax.tree.map(lambda a, b: jnp.where(kept, a, b), new, params)
+        path = jax.tree.map(lambda x: jnp.where(kept, x, jnp.zeros_like(x)), path)
+        end = jnp.where(kept, end, start)
         report = Report(
             before,
             goal(new, *inputs),
             start,
             end,
             relative(end, start),
-            jnp.sum(taken, dtype=refused.dtype),
-            refused,
+            jnp.where(kept, jnp.sum(taken, dtype=refused.dtype), 0),
+            jnp.where(kept, refused, refused + 1),
         )
-        return Teleported(
-            new, composed(group, path) if isinstance(group, Spec) else None, path, report
-        )
+        element = composed(group, path) if isinstance(group, Spec) else None
+        return Teleported(new, element, path, report)
 
     return eqx.filter_jit(run)(jax.tree.map(jnp.asarray, params), inputs)
 

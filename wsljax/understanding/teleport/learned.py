@@ -1,7 +1,7 @@
 """Learned teleports: a small network that proposes in one pass where gradient ascent would take many.
 
-In the manner of "learning to learn" (Andrychowicz et al. 2016), as Zhao et al. 2024 (section 5, arXiv:
-2305.13404) use it for teleports; theirs reads the flattened gradients of two layers and is tied to their widths. This
+In the manner of "learning to learn" (Andrychowicz et al. 2016), as Zhao et al. 2024 (arXiv:2305.13404)
+use it for teleports; theirs reads the flattened gradients of two layers and is tied to their widths. This
 one reads features that every group has, entry by entry of the Lie algebra, so it runs on any spec or
 action, and on other widths than it was trained on.
 """

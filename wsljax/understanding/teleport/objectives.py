@@ -1,9 +1,9 @@
 """What a teleport may look for: functions ``objective(params, *inputs) -> scalar``, made from a loss.
 
 - the norm of its gradient: Zhao, Dehmamy, Walters, Yu, "Symmetry Teleportation for Accelerated
-  Optimization", 2022, section 4 (the rate at which gradient flow lowers the loss is its square);
+  Optimization", 2022 (the rate at which gradient flow lowers the loss is its square);
 - sharpness (mean loss at a distance) and the curvature of the orbit: Zhao, Gower, Walters, Yu,
-  "Improving Convergence and Generalization Using Parameter Symmetries", 2024, section 4;
+  "Improving Convergence and Generalization Using Parameter Symmetries", 2024;
 - the largest eigenvalue of the Hessian, which bounds the step size of gradient descent.
 
 Any other function of the params will do as well.
@@ -62,7 +62,7 @@ def sharpness(
     directions: int = 10,
     key: jax.Array,
 ) -> Callable[..., jax.Array]:
-    """The mean loss at the given distances, in random directions (2024, section 4.1).
+    """The mean loss at the given distances, in random directions (Zhao et al. 2024).
 
     The directions are drawn once, from ``key``: the objective is a deterministic function of params.
 
@@ -131,7 +131,7 @@ def top_eigenvalue(
 def curvature(
     group: Group, *, draws: int = 4, kinds: Sequence[str] | None = None, key: jax.Array
 ) -> Callable[..., jax.Array]:
-    """The mean curvature of the curves ``t -> act(exp(t M), params)`` for random ``M`` (2024, section 4.2).
+    """The mean curvature of the curves ``t -> act(exp(t M), params)`` for random ``M`` (2024).
 
     The curvature is ``sqrt(|c'|^2 |c''|^2 - (c' . c'')^2) / |c'|^3``, with exact derivatives at ``t = 0``.
     The loss is not needed: the curves lie in its level set.

@@ -5,7 +5,7 @@ network before it was moved, and so change the loss:
 
 - ``"2022"`` (arXiv:2205.10637, equation 8): the outputs ``a`` of a hidden layer become ``a g`` on the batch,
   and the next kernel ``g^-1 W``. Needs the inverse of the activation.
-- ``"2024"`` (arXiv:2305.13404, equation 4): the kernel ``W`` before the activation becomes ``W g``, and the next
+- ``"2024"`` (arXiv:2305.13404): the kernel ``W`` before the activation becomes ``W g``, and the next
   kernel is fitted to the new activations. Any activation.
 
 Rows are samples: a layer is ``h W + b``. Both solve linear equations with one unknown row of a kernel for

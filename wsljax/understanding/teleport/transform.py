@@ -18,10 +18,12 @@ from .transport import along_path, by_element
 
 
 class TeleportingState(NamedTuple):
-    """Attributes:
-    count: number of updates so far.
-    inner: state of the optimiser within.
-    report: of the last teleport (zeros before the first).
+    """State of :func:`teleporting`.
+
+    Attributes:
+        count: number of updates so far.
+        inner: state of the optimiser within.
+        report: of the last teleport (zeros before the first).
     """
 
     count: jax.Array
