@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._compat import Literal, enable_x64
+from ..._compat import Literal
 from ..rewrite import Places, plain, run
 from .kinds import Generator, named_apart
 from .mixing import scales, uniform
+from .nullspace import rank
 from .probe import CannotProbe, Probe
 from .search import Search
 from .verify import errors
@@ -34,15 +35,16 @@ def approximate(
 
     The change is that of the outputs under random elements, at random parameters, relative to their spread.
     """
-    limit = without_epsilons(probe) if {"scale", "uniform"} & set(wanted) else None
-    if limit is None:
-        return ()
     try:
+        limit = without_epsilons(probe) if {"scale", "uniform"} & set(wanted) else None
+        if limit is None:
+            return ()
         search = Search(limit)
         found = _scalings(search)
         if "uniform" in wanted:
             found += uniform(search, [*found, *exact])
-        found = named_apart([g for g in found if g.kind in wanted], {g.name for g in exact})
+        found = [g for g in found if g.kind in wanted and not _spanned(g, exact)]
+        found = named_apart(found, {g.name for g in exact})
         there = errors(limit, found)
         found = [g for g in found if there[g.name] <= limit.tolerance]
         here = errors(probe, found)
@@ -53,6 +55,17 @@ def approximate(
         for g in found
         if probe.tolerance < here[g.name] <= LARGEST_CHANGE
     )
+
+
+def _spanned(g: Generator, exact: Sequence[Generator]) -> bool:
+    """Whether scalings that are known do the same, offsets aside."""
+    known = [o for o in exact if o.kind == g.kind and (o.units, o.over) == (g.units, g.over)]
+    places = sorted({(t.block, t.axis or 0, t.part) for o in (g, *known) for t in o.terms})
+    rows = np.zeros((len(known) + 1, len(places)))
+    for row, o in zip(rows, (*known, g), strict=True):
+        for t in o.terms:
+            row[places.index((t.block, t.axis or 0, t.part))] = t.exponent
+    return rank(rows) == rank(rows[:-1])
 
 
 def _scalings(search: Search) -> list[Generator]:
@@ -71,8 +84,7 @@ def _scalings(search: Search) -> list[Generator]:
 
 def without_epsilons(probe: Probe) -> Probe | None:
     """The function with its small constants zero; None if it has none."""
-    with enable_x64():
-        closed = jax.make_jaxpr(probe.flat)(probe.given, probe.inputs)
+    closed = probe.traced
     places = Places(_adds_epsilon)
     if not places.holds(closed):
         return None

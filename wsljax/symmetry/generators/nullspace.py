@@ -8,6 +8,7 @@ import numpy as np
 
 LARGEST_DENOMINATOR = 12
 ZERO = 1e-8
+LOOSER, GAP = 30, 1e4
 
 
 def null_vectors(columns: np.ndarray, tolerance: float) -> np.ndarray:
@@ -23,8 +24,11 @@ def null_vectors(columns: np.ndarray, tolerance: float) -> np.ndarray:
     if np.any(norms == 0):
         raise ValueError("a column is zero")
     _, sizes, rows = np.linalg.svd(columns / norms, full_matrices=False)
-    basis = rows[sizes <= tolerance * sizes[0]] / norms
-    return reduced(basis)
+    zero = sizes <= tolerance * sizes[0]
+    below = np.flatnonzero(sizes <= LOOSER * tolerance * sizes[0])
+    if len(below) and (below[0] == 0 or sizes[below[0] - 1] > GAP * sizes[below[0]]):
+        zero[below] = True  # a wide gap above what is a little too large to be rounding alone
+    return reduced(rows[zero] / norms)
 
 
 def reduced(rows: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:

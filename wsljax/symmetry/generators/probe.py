@@ -7,7 +7,8 @@ a batch of tangents forward; directions are built as numpy arrays, block by bloc
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +22,7 @@ from .kinship import uses
 
 BATCH_ENTRIES = 4_000_000
 LARGEST_BATCH = 8
+FINE, COARSE = 1e-9, 3e-4
 QUICK = {"xla_backend_optimization_level": 0}
 SMALL = 1000
 """Networks of fewer parameters are compiled without optimisation: they run in no time as it is."""
@@ -28,6 +30,18 @@ SMALL = 1000
 
 class CannotProbe(Exception):
     """Why a function cannot be evaluated at random float64 parameters."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Whatever a user's function raises in float64 is a reason not to look at it."""
+    try:
+        yield
+    except CannotProbe:
+        raise
+    except Exception as e:
+        first = str(e).strip().splitlines() or [""]
+        raise CannotProbe(f"{type(e).__name__}: {first[0][:120]}") from e
 
 
 class Probe:
@@ -125,49 +139,55 @@ class Probe:
         return [one(x) for x in self.inputs]
 
     @cached_property
-    def exact(self) -> bool:
-        """Whether the function computes in float64 throughout: a change in the tenth digit shows as one."""
+    def tolerance(self) -> float:
+        """What of the spread of the outputs is rounding.
+
+        Told by a change in the tenth digit of the parameters: in float64 the outputs show it, and twice of
+        it as twice as much.
+        """
         leaves, inputs, y = self.draw(0)
         random = np.random.default_rng(5)
-        near = [x * (1 + 1e-10 * random.uniform(-1, 1, x.shape)) for x in leaves]
-        return 1e-14 < self.apart(self.evaluate([near], inputs)[0], y) < 1e-8
+        ways = [random.uniform(-1, 1, x.shape) for x in leaves]
+        near = [[x * (1 + h * w) for x, w in zip(leaves, ways)] for h in (1e-10, 2e-10)]
+        once, twice = self.evaluate(near, inputs)
+        if not 1e-14 < self.apart(once, y) < 1e-8:
+            return COARSE
+        noise = self.apart(2 * once - twice, y)
+        return float(np.clip(100 * noise, FINE, COARSE))
+
+    @property
+    def exact(self) -> bool:
+        """Whether the function computes in float64 throughout."""
+        return self.tolerance < COARSE
+
+    @cached_property
+    def traced(self) -> Any:
+        """The function of the flat leaves and inputs as a jaxpr, in float64."""
+        leaves, inputs, _ = self.draw(0)
+        with enable_x64(), told():
+            return jax.make_jaxpr(self.flat)(leaves, inputs)
 
     @cached_property
     def uses(self) -> list[int]:
         """For each leaf, a hash of what is computed from it next."""
-        with enable_x64():
-            closed = jax.make_jaxpr(self.flat)(self.given, self.inputs)
-        return uses(open_jaxpr(closed)[0], len(self.given))
-
-    @cached_property
-    def tolerance(self) -> float:
-        """What of the spread of the outputs is rounding."""
-        return 1e-9 if self.exact else 3e-4
+        return uses(open_jaxpr(self.traced)[0], len(self.given))
 
     def of(self, flat: Callable) -> Probe:
         """The same for another function of the flat leaves and inputs."""
         other = copy.copy(self)
         other.flat, other._compiled, other._draws = flat, {}, []
-        for name in ("exact", "tolerance", "uses"):
+        for name in ("tolerance", "traced", "uses"):
             other.__dict__.pop(name, None)
         return other
 
     # ------------------------------------------------------------------ values and derivatives
     def program(self, name: str, fn: Callable, *args: Any) -> Any:
         """``fn(*args)``, compiled once under ``name``, in float64 on a CPU."""
-        with enable_x64(), jax.default_device(jax.devices("cpu")[0]):
-            try:
-                if name not in self._compiled:
-                    options = QUICK if name.startswith("moved") else self.options
-                    self._compiled[name] = jax.jit(fn).lower(*args).compile(options)
-                return self._compiled[name](*args)
-            except CannotProbe:
-                raise
-            except (
-                Exception
-            ) as e:  # whatever a user's function raises in float64 is a reason to skip
-                first = str(e).strip().splitlines() or [""]
-                raise CannotProbe(f"{type(e).__name__}: {first[0][:120]}") from e
+        with enable_x64(), jax.default_device(jax.devices("cpu")[0]), told():
+            if name not in self._compiled:
+                options = QUICK if name.startswith("moved") else self.options
+                self._compiled[name] = jax.jit(fn).lower(*args).compile(options)
+            return self._compiled[name](*args)
 
     def evaluate(self, many: Sequence[Sequence[np.ndarray]], inputs: list) -> np.ndarray:
         """Outputs, one row for each list of leaves."""

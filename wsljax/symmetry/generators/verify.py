@@ -26,22 +26,22 @@ def verified(
 ) -> tuple[tuple[Generator, ...], tuple[str, ...], tuple[str, ...]]:
     """The candidates that hold for random elements, whole, and whose group laws hold; the names of those
     that do not hold; and what is to be said of all that are left out."""
-    notes: list[str] = []
-    kept: list[Generator] = []
     candidates = [_centred(g, candidates) for g in candidates]
+    worst = errors(search.probe, candidates)
+    failed = tuple(name for name, error in worst.items() if not error <= search.tolerance)
+    notes = [
+        f"{name}: the outputs change by {worst[name]:.1e} of their spread under it"
+        for name in failed
+    ]
+    candidates = [g for g in candidates if g.name not in failed]
+    kept: list[Generator] = []
     for g in candidates:
         why = _unlawful(g, candidates)
         if why:
             notes.append(f"{g.name}: {why}")
         else:
             kept.append(g)
-    if not kept:
-        return (), (), tuple(notes)
-    worst = errors(search.probe, kept)
-    failed = tuple(name for name, error in worst.items() if not error <= search.tolerance)
-    for name in failed:
-        notes.append(f"{name}: the outputs change by {worst[name]:.1e} of their spread under it")
-    return tuple(g for g in kept if g.name not in failed), failed, tuple(notes)
+    return tuple(kept), failed, tuple(notes)
 
 
 def errors(probe: Probe, generators: Sequence[Generator]) -> dict[str, float]:
