@@ -88,8 +88,10 @@ def main(config: Config) -> dict[str, Any]:
         raise ValueError(f"`only` has {sorted(unknown)}; parts are {tuple(parts)}")
     results = {name: part(config) for name, part in parts.items() if name in (config.only or parts)}
     out = {
-        "command": " ".join(["python -m experiments.teleportation", *sys.argv[1:]]),
-        "config": asdict(config),
+        "command": " ".join(["python -m experiments.teleportation", *sys.argv[1:]]).replace(
+            config.data or "-", "FOLDER" if config.data else "-"
+        ),
+        "config": asdict(config) | ({"data": "FOLDER"} if config.data else {}),
         "jax": jax.__version__,
         "device": f"{jax.devices()[0].device_kind}, {platform.machine()}",
         "seconds": round(time.time() - start),
