@@ -6,8 +6,19 @@ group; (b) a network with batch normalisation. Every method has its learning rat
 three other seeds, by the training loss at the end. Then the distances between the trained networks, up to
 symmetry. `--data FOLDER` takes MNIST or Fashion-MNIST (the four idx files) in place of the digits.
 
-What is measured, and where knowing the group does not help, is in the table; see
-`experiments/results/symmetry_aware_optimisers.json`.
+What came out (the table printed at the end; `experiments/results/symmetry_aware_optimisers.json`), and where
+knowing the group does not help:
+
+* A rescaled start ruins plain SGD (loss 0.051 in place of 0.0011 after 400 steps). Path-SGD, G-SGD and SGD in the
+  balanced metric do exactly as well from there as from the balanced start; balancing after each step helps
+  much, balancing every 20 steps comes too late for the rate that survives the first 20.
+* From a balanced start nothing beats plain SGD or Adam by much. Path-SGD is quick at first and behind at the end.
+* Adam with its own rate hardly minds the rescaled start. Keeping it off the orbit makes it worse there: it may not
+  rebalance then.
+* In front of batch norm, removing radial parts or keeping lengths does not help: the training loss ends higher (with
+  Adam 0.0095 in place of 0.0032; growing weights are a decay of the rate), the accuracy is the same.
+* Networks of one orbit have canonical forms that agree to rounding. Those of different seeds stay far apart after
+  the best alignment found: about as far as their own norm.
 """
 
 from __future__ import annotations

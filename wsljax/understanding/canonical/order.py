@@ -13,8 +13,8 @@ from wsljax.symmetry.elements import parent_coordinates
 from .colours import Colours, plain_colours, refine
 from .progress import Progress
 
-LIMIT = 64
-"""At most so many ties are broken one by one."""
+LIMIT, TIE = 64, 1e-9
+"""At most so many ties are broken one by one; units tie whose colours differ by less."""
 
 
 def sort_units(state: Progress, open_blocks: Collection[str] = ()) -> None:
@@ -29,36 +29,34 @@ def sort_units(state: Progress, open_blocks: Collection[str] = ()) -> None:
     spec = state.spec
     if not spec.units:
         return
-    tol = state.floor
-    look = {"unsigned": open_blocks, "floor": tol}
+    look = {"unsigned": open_blocks, "floor": state.floor}
     colours = refine(spec, state.blocks, plain_colours(spec), **look)
     harmless: set[tuple] = set()
-    for _ in range(LIMIT):
-        tie = _first_tie(colours, tol, harmless)
-        if tie is None:
-            break
+    broken = 0
+    while (tie := _first_tie(colours, harmless)) is not None:
         name, copy, a, b = tie
-        if _copies(state, name, copy, a, b, tol):
+        if _copies(state, name, copy, a, b):
             harmless.add(tie)
             continue
         state.note(
             f"units {name!r} tie in their surroundings without being copies of each other; one was "
             "chosen to come first"
         )
+        if (broken := broken + 1) > LIMIT:
+            state.note(f"more than {LIMIT} such ties; the order of the rest is arbitrary")
+            break
         one = colours[name].copy()
         one[(*copy, a)] += 10.0
         colours = refine(spec, state.blocks, colours | {name: one}, **look)
         harmless.clear()
-    else:
-        state.note(f"more than {LIMIT} ties among units; the order of the rest is arbitrary")
     state.apply(_order(state, colours))
 
 
-def _first_tie(colours: Colours, tol: float, harmless: set[tuple]):
+def _first_tie(colours: Colours, harmless: set[tuple]):
     for name, c in colours.items():
         order = np.argsort(c, axis=-1, kind="stable")
         gaps = np.diff(np.take_along_axis(c, order, -1), axis=-1)
-        for *copy, k in np.argwhere(gaps < tol):
+        for *copy, k in np.argwhere(gaps < TIE):
             copy = tuple(int(i) for i in copy)
             tie = (name, copy, int(order[(*copy, k)]), int(order[(*copy, k + 1)]))
             if tie not in harmless:
@@ -66,7 +64,7 @@ def _first_tie(colours: Colours, tol: float, harmless: set[tuple]):
     return None
 
 
-def _copies(state: Progress, name: str, copy: tuple, a: int, b: int, tol: float) -> bool:
+def _copies(state: Progress, name: str, copy: tuple, a: int, b: int) -> bool:
     """Whether exchanging two units changes no weight (units nested in them being in the same order)."""
     with enable_x64():
         swap = np.array(state.spec.identity()[name])
@@ -75,7 +73,7 @@ def _copies(state: Progress, name: str, copy: tuple, a: int, b: int, tol: float)
         moved = state.spec.blocks(state.moved({name: swap}))
     for n, x in state.blocks.items():
         size = np.max(np.abs(x), initial=0.0)
-        if np.max(np.abs(np.asarray(moved[n]) - x), initial=0.0) > tol * size:
+        if np.max(np.abs(np.asarray(moved[n]) - x), initial=0.0) > state.floor * size:
             return False
     return True
 
