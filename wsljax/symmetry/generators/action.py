@@ -59,11 +59,12 @@ def act_on_term(
         return (x * spread(_power(g, term.exponent), term.parents, x.ndim)).astype(dtype)
     where = (*term.parents, term.axis)
     gain = None
+    seats = term.seats or where
     for name in term.through:
-        one = spread(blocks[name].astype(work), where, x.ndim)
+        one = spread(blocks[name].astype(work), seats, x.ndim)
         gain = one if gain is None else gain * one
     for name in term.under:
-        one = 1 / spread(blocks[name].astype(work), where, x.ndim)
+        one = 1 / spread(blocks[name].astype(work), seats, x.ndim)
         gain = one if gain is None else gain * one
     if gain is not None:
         x = x * gain

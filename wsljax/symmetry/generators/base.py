@@ -24,6 +24,8 @@ class Term:
         through: blocks, with the axes ``(*over, units)``, that multiply the block where it is read: the
             action is that on the product, and they stay (the gain of a norm, in front of a kernel).
         under: blocks that divide it, likewise (the gain of a norm, under its shift).
+        seats: the axes at which the axes of ``through`` and ``under`` stand, if not at ``parents`` and
+            ``axis`` (gains of a stack of layers).
         part: pairs ``(axis, index)`` of fixed axes: only these coordinates of the block move (the queries
             in a kernel that holds queries and keys).
     """
@@ -36,6 +38,7 @@ class Term:
     through: tuple[str, ...] = ()
     part: tuple[tuple[int, int], ...] = ()
     under: tuple[str, ...] = ()
+    seats: tuple[int, ...] = ()
 
     def slices(self, rank: int) -> tuple[slice, ...]:
         """The index of the part of a block that moves, no axis lost."""

@@ -74,9 +74,9 @@ def _scalings(search: Search) -> list[Generator]:
     for first, *others in search.kin.families(search.places):
         found, _ = scales(search, first)
         out += found
-        mine = [o.block for o in search.places(first.name)]
+        mine = [o.block for o in search.places(first)]
         for units in others:
-            relation = search.kin.between(mine, [o.block for o in search.places(units.name)])
+            relation = search.kin.between(mine, [o.block for o in search.places(units)])
             moved = [relation.generator(g, search.named) for g in found]
             out += moved if None not in moved else scales(search, units)[0]
     return out

@@ -10,7 +10,7 @@ from .epsilon import approximate
 from .flips import signs
 from .kinds import KINDS, Generator, named_apart
 from .mixing import linear, orthogonal, scales, uniform
-from .norms import gained_shifts, norms, over_gain, reader_shifts
+from .norms import Norm, gained_shifts, norms, over_gain, reader_shifts
 from .phases import half_periods, phases
 from .probe import CannotProbe, Probe
 from .rotary import rotary
@@ -80,9 +80,9 @@ def _candidates(search: Search, wanted: Sequence[str]) -> list[Generator]:
     steps = half_periods(search, [f[0] for f in families]) if "phase" in wanted else None
     for first, *others in families:
         by_units[first.name] = found = _of_units(search, first, wanted, steps)
-        mine = [o.block for o in search.places(first.name)]
+        mine = [o.block for o in search.places(first)]
         for units in others:
-            there = [o.block for o in search.places(units.name)]
+            there = [o.block for o in search.places(units)]
             relation = search.kin.between(mine, there)
             related = found.related(relation, search.named)
             by_units[units.name] = related or _of_units(search, units, wanted, steps)
@@ -101,22 +101,28 @@ def _candidates(search: Search, wanted: Sequence[str]) -> list[Generator]:
 
 
 def _of_units(search: Search, units, wanted: Sequence[str], steps) -> _Found:
-    scaled, joint = scales(search, units)
-    carried = carried_shifts(search, units)
-    around = norms(search, units, scaled, {g.target for g in carried})
-    full = linear(search, units, scaled)
+    found = _Found()
+    around: list[Norm] = []
+    layers = [(u, _Known(search, u)) for u in search.layered(units)]
+    for layered, known in layers:
+        around += known.norms
+        found.mixing += known.scaled
+        if "sign" in wanted:
+            found.flips += signs(search, layered, known.scaled)
+    known = _Known(search, units)
+    around += known.norms
+    full = linear(search, units, known.scaled)
     round_ = [] if full else orthogonal(search, units, around)
     inside = {_support(g) for g in full}
-    found = _Found()
-    found.mixing = [*full, *round_, *(s for s in scaled if _support(s) not in inside)]
+    remaining = [s for s in known.scaled if _support(s) not in inside]
+    found.mixing += [*full, *round_, *remaining]
     if "linear" in wanted:
         found.mixing += rotary(search, units)
     if "sign" in wanted:
         # the flips that a linear or orthogonal generator contains are not listed again
         whole = [*full, *(g for g in round_ if not g.centred)]
         taken = {frozenset(p[:2] for p in _support(g)) for g in whole}
-        remaining = [s for s in scaled if _support(s) not in inside]
-        found.flips = [
+        found.flips += [
             s
             for s in signs(search, units, remaining)
             if s.carries or frozenset(p[:2] for p in _support(s)) not in taken
@@ -125,22 +131,38 @@ def _of_units(search: Search, units, wanted: Sequence[str], steps) -> _Found:
         found.phases = phases(search, units, steps)
     if "shift" in wanted:
         under = {t.block: t for g in round_ for t in g.terms if t.under}
-        found.shifts = [
-            *joint,
-            *(over_gain(g, under.get(g.target)) for g in carried),
-            *reader_shifts(search, units, around),
-            *gained_shifts(search, units, scaled),
-        ]
+        for u, k in [*layers, (units, known)]:
+            found.shifts += [
+                *k.joint,
+                *(over_gain(g, under.get(g.target)) for g in k.carried),
+                *reader_shifts(search, u, k.norms),
+                *gained_shifts(search, u, k.scaled),
+            ]
     return found
+
+
+class _Known:
+    """Scalings, shifts and norms of one set of units."""
+
+    def __init__(self, search: Search, units):
+        self.scaled, self.joint = scales(search, units)
+        self.carried = carried_shifts(search, units)
+        self.norms = norms(search, units, self.scaled, {g.target for g in self.carried})
 
 
 def _support(g: Generator) -> frozenset:
     return frozenset((t.block, t.axis, t.part) for t in g.terms)
 
 
+def _exponents(g: Generator) -> dict:
+    return {(t.block, t.axis, t.part): t.exponent for t in g.terms}
+
+
 def _inside(g: Generator, other: Generator) -> bool:
     """Whether ``g``, which treats all coordinates of a parent's copies alike, is part of ``other``:
-    scaling a whole head, where any matrix may act inside it."""
+    scaling a whole head, where any matrix may act inside it, or all layers of a stack at once."""
+    if g.kind == other.kind and g.units == other.units and set(g.over) < set(other.over):
+        return _exponents(g) in (_exponents(other), {k: -e for k, e in _exponents(other).items()})
     if g.kind not in ("scale", "sign") or g.units not in other.over or g.carries:
         return False
     if other.kind not in {"scale": ("scale", "linear"), "sign": ("sign", "linear")}[g.kind]:

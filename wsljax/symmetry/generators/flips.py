@@ -57,7 +57,7 @@ def _survivors(search: Search, units, candidates: list) -> list:
 
 def signs(search: Search, units, scalings: list[Scale]) -> list[Sign]:
     """Flips of single coordinates of ``units``."""
-    places = search.places(units.name)
+    places = search.places(units)
     if not places:
         return []
     subsets = _candidates(places, scalings)

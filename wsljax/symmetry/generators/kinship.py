@@ -110,10 +110,10 @@ class Kin:
         return {n: seen.setdefault(self.kind_of[n] if key is None else key(n), n) for n in names}
 
     def families(self, places_of) -> list[list]:
-        """Units used alike, together; ``places_of(name)`` are their places."""
+        """Units used alike, together; ``places_of(units)`` are their places."""
         groups: dict[Any, list] = defaultdict(list)
         for units in self.spec.units:
-            groups[self._signature(units, places_of(units.name))].append(units)
+            groups[self._signature(units, places_of(units))].append(units)
         return list(groups.values())
 
     def _signature(self, units, places) -> tuple:

@@ -30,7 +30,7 @@ def scales(search: Search, units) -> tuple[list[Scale], list[Shift]]:
     Blocks with no other axes than the units may also move by a constant: with a scaling, that is one
     about an offset (the variance of BatchNorm, used as ``v + eps``); alone, it is a shift.
     """
-    places = search.places(units.name)
+    places = search.places(units)
     axes = (*units.over, units.name)
     flat = [n for n, o in enumerate(places) if search.blocks[o.block].axes == axes]
     n = len(places)
@@ -126,17 +126,21 @@ def orthogonal(search: Search, units, found_norms: list[Norm]) -> list[Orthogona
     found: list[Orthogonal] = []
     if units.size < 2:
         return found
-    plain = search.places(units.name)
+    plain = search.places(units)
     variants = [plain]
     if found_norms:
         gains = {n.gain for n in found_norms}
-        through = {o.place: (n.gain,) for n in found_norms for o in n.readers}
-        under = {other: (n.gain,) for n in found_norms for other in n.others}
-        folded = [
-            replace(o, through=through.get(o.place, ()), under=under.get(o.block, ()))
-            for o in plain
-            if o.block not in gains
-        ]
+        reads = {o.place: (n.gain, o) for n in found_norms for o in n.readers}
+        under = {other: n.gain for n in found_norms for other in n.others}
+        folded = []
+        for o in plain:
+            if o.place in reads:
+                gain, reader = reads[o.place]
+                o = replace(o, through=(gain,), seats=(*reader.parents, reader.axis))
+            elif o.block in under:
+                o = replace(o, under=(under[o.block],), seats=tuple(range(o.axis + 1)))
+            if o.block not in gains:
+                folded.append(o)
         variants = [folded, plain]
     for places in variants:
         for centred in (False, True)[: units.size - 1]:

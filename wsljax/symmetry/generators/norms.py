@@ -182,13 +182,13 @@ def over_gain(g: Shift, term: Term | None) -> Shift:
         amount = operands.split(",")[0]
         equation = ",".join([operands, *[amount] * len(gains)]) + "->" + out
         carries.append(replace(c, equation=equation, gains=(*c.gains, *gains)))
-    return replace(g, gains=gains, seats=(*term.parents, term.axis), carries=tuple(carries))
+    return replace(g, gains=gains, seats=term.seats, carries=tuple(carries))
 
 
 def gained_shifts(search: Search, units, scalings: list[Scale]) -> list[Shift]:
     """Vectors of ``units`` that may move if another one takes it back, times powers of further vectors."""
     axes = (*units.over, units.name)
-    flat = [o for o in search.places(units.name) if search.blocks[o.block].axes == axes]
+    flat = [o for o in search.places(units) if search.blocks[o.block].axes == axes]
     names = [o.block for o in flat]
     offsets = {
         t.block: t.offset for s in scalings for t in s.terms if t.offset and t.block in names

@@ -24,6 +24,7 @@ class Occurrence:
     through: tuple[str, ...] = ()
     part: tuple[tuple[int, int], ...] = ()
     under: tuple[str, ...] = ()
+    seats: tuple[int, ...] = ()
 
     @property
     def place(self) -> tuple:
@@ -32,7 +33,7 @@ class Occurrence:
     def term(self, exponent: float) -> Term:
         return Term(
             self.block, self.axis, float(exponent), self.parents, 0.0, self.through, self.part,
-            self.under,
+            self.under, self.seats,
         )  # fmt: skip
 
     def at(self, rank: int, copy: Sequence[int], i) -> tuple:
@@ -87,10 +88,11 @@ def matrix_unit(probe: Probe, leaves, o: Occurrence, copy, i: int, j: int, dual:
     """The direction in which ``E_ij`` moves one place (of ``A^-1`` from the left, if ``dual``)."""
     x = probe.block(leaves, o.block)
     gain = 1.0
+    seats = o.seats or (*o.parents, o.axis)
     for name in o.through:
-        gain = gain * spread(probe.block(leaves, name), (*o.parents, o.axis), x.ndim)
+        gain = gain * spread(probe.block(leaves, name), seats, x.ndim)
     for name in o.under:
-        gain = gain / spread(probe.block(leaves, name), (*o.parents, o.axis), x.ndim)
+        gain = gain / spread(probe.block(leaves, name), seats, x.ndim)
     folded = x * gain
     out = np.zeros_like(x)
     source, target = (j, i) if dual else (i, j)

@@ -21,7 +21,7 @@ def half_periods(search: Search, sets_of_units) -> dict[str, float]:
     found = {}
     for units in sets_of_units:
         for bias in _biases(search, units):
-            if len(search.places(units.name)) - 1 <= MOST_READERS:
+            if len(search.places(units)) - 1 <= MOST_READERS:
                 step = _half_period(search, units, bias)
                 if step is not None:
                     found[bias.block] = step
@@ -35,7 +35,7 @@ def phases(search: Search, units, measured: dict[str, float]) -> list[Phase]:
     """
     usual = [*dict.fromkeys(measured.values()), *(np.pi / w for w in FREQUENCIES)]
     axes = (*units.over, units.name)
-    places = search.places(units.name)
+    places = search.places(units)
     found: list[Phase] = []
     for bias in _biases(search, units):
         readers = [o for o in places if o.block != bias.block]
@@ -59,7 +59,7 @@ def phases(search: Search, units, measured: dict[str, float]) -> list[Phase]:
 
 def _biases(search: Search, units) -> list[Occurrence]:
     axes = (*units.over, units.name)
-    return [o for o in search.places(units.name) if search.blocks[o.block].axes == axes]
+    return [o for o in search.places(units) if search.blocks[o.block].axes == axes]
 
 
 def _half_period(search: Search, units, bias: Occurrence) -> float | None:

@@ -142,15 +142,15 @@ class Probe:
     def tolerance(self) -> float:
         """What of the spread of the outputs is rounding.
 
-        Told by a change in the tenth digit of the parameters: in float64 the outputs show it, and twice of
-        it as twice as much.
+        A change in the tenth digit of the parameters shows in float64; one in the seventh shows whether
+        some of the function is computed with less, as twice of it is then not twice as much.
         """
         leaves, inputs, y = self.draw(0)
         random = np.random.default_rng(5)
         ways = [random.uniform(-1, 1, x.shape) for x in leaves]
-        near = [[x * (1 + h * w) for x, w in zip(leaves, ways)] for h in (1e-10, 2e-10)]
-        once, twice = self.evaluate(near, inputs)
-        if not 1e-14 < self.apart(once, y) < 1e-8:
+        near = [[x * (1 + h * w) for x, w in zip(leaves, ways)] for h in (1e-10, 1e-7, 2e-7)]
+        least, once, twice = self.evaluate(near, inputs)
+        if not 1e-14 < self.apart(least, y) < 1e-8:
             return COARSE
         noise = self.apart(2 * once - twice, y)
         return float(np.clip(100 * noise, FINE, COARSE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,9 +39,27 @@ class Search:
             (n, part) for (n, part), w in sizes.items() if w <= limit and n not in self.free
         }
 
-    def places(self, name: str) -> list[Occurrence]:
-        """Where the units ``name`` stand and matter."""
-        return occurrences(self.spec, name, self.free, self.free_parts)
+    def places(self, units) -> list[Occurrence]:
+        """Where units stand and matter; those that are :meth:`layered` only in the layers."""
+        found = occurrences(self.spec, units.name, self.free, self.free_parts)
+        for label in units.over[len(self.spec.over(units.name)) :]:
+            found = [
+                replace(o, parents=(*o.parents, self.blocks[o.block].axes.index(label)))
+                for o in found
+                if self.blocks[o.block].axes.count(label) == 1
+            ]
+        return found
+
+    def layered(self, units) -> list:
+        """The units in a stack of layers, which share them, with a copy for each layer: a gain of every
+        layer may be scaled by itself, though the stream goes through all of them."""
+        labels = dict.fromkeys(
+            label
+            for o in self.places(units)
+            for label in self.blocks[o.block].axes
+            if label.startswith("_") and label != "_" and label not in units.over
+        )
+        return [replace(units, over=(*units.over, label)) for label in labels]
 
     def _sensitivities(self, pieces) -> dict[tuple, float]:
         """How far the outputs move when one part of a block moves at random."""
