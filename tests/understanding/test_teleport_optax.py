@@ -80,9 +80,16 @@ OPTIMISERS = LINEAR | {
 }
 
 
-@pytest.mark.parametrize(
-    "net, optimiser", [("radial", o) for o in LINEAR] + [("tanh", o) for o in OPTIMISERS]
-)
+SLOW = {"nesterov", "optimistic", "amsgrad", "adabelief", "adadelta", "rmsprop", "several steps"}
+
+
+def cases():
+    for net, optimisers in (("radial", LINEAR), ("tanh", OPTIMISERS)):
+        for name in optimisers:
+            yield pytest.param(net, name, marks=[pytest.mark.slow] * (name in SLOW))
+
+
+@pytest.mark.parametrize("net, optimiser", list(cases()))
 def test_a_step_from_the_moved_state_is_the_moved_step(net, optimiser):
     """Under what an optimiser is equivariant to: rotations for those linear in gradients, signed
     permutations for all."""
@@ -126,17 +133,17 @@ def test_scalings_carry_accumulators_exactly(optimiser):
         close(*both(spec.sample(jax.random.key(7))))
 
 
-def test_through_gains_and_carries():
+@pytest.mark.parametrize("name", ["attention", pytest.param("transformer", marks=pytest.mark.slow)])
+def test_through_gains_and_carries(name):
     """First moments where the action is not linear: momentum of gradients at the point itself."""
-    for name in ("transformer", "attention"):
-        loss, p, x, y, spec = problem(name)
-        tx = optax.trace(0.9)
-        gradient = jax.grad(loss)(p, x, y)
-        _, state = tx.update(gradient, tx.update(gradient, tx.init(p))[1])
-        g = spec.sample(jax.random.key(1))
-        there = jax.grad(loss)(spec.act(g, p), x, y)
-        wanted = jax.tree.map(lambda a: 1.9 * a, there)
-        close(carry_state(state, p, spec, g).trace, wanted, rtol=1e-8, atol=1e-9)
+    loss, p, x, y, spec = problem(name)
+    tx = optax.trace(0.9)
+    gradient = jax.grad(loss)(p, x, y)
+    _, state = tx.update(gradient, tx.update(gradient, tx.init(p))[1])
+    g = spec.sample(jax.random.key(1))
+    there = jax.grad(loss)(spec.act(g, p), x, y)
+    wanted = jax.tree.map(lambda a: 1.9 * a, there)
+    close(carry_state(state, p, spec, g).trace, wanted, rtol=1e-8, atol=1e-9)
 
 
 def test_lbfgs_goes_along_with_any_linear_move():
