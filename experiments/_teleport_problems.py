@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments._digits import load_digits
-from wsljax.understanding.teleport import Action
+from wsljax.understanding.teleportation import Action
 
 REFERENCE = Path(__file__).parent / "results" / "teleportation_reference.json"
 

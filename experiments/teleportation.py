@@ -28,7 +28,7 @@ from experiments._teleport_report import figure, notes, table
 from experiments._teleport_runs import Run, Trainer, report, rounded, summary
 from wsljax import symmetry
 from wsljax._compat import require
-from wsljax.understanding.teleport import (
+from wsljax.understanding.teleportation import (
     TeleportNet,
     batch_action,
     curvature,

@@ -9,7 +9,7 @@ import pytest
 
 from tests.symmetry import generator_nets as nets
 from wsljax import symmetry
-from wsljax.understanding.teleport import (
+from wsljax.understanding.teleportation import (
     Action,
     GradientObjective,
     by_element,

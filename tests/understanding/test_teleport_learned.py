@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from wsljax import symmetry
-from wsljax.understanding.teleport import TeleportNet, gradient_norm, teleport, train_teleport_net
+from wsljax.understanding.teleportation import (
+    TeleportNet,
+    gradient_norm,
+    teleport,
+    train_teleport_net,
+)
 
 
 def problem(width=6):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wsljax.understanding.teleport import batch_action, teleport, teleport_on_batch
+from wsljax.understanding.teleportation import batch_action, teleport, teleport_on_batch
 
 
 def logit(a):

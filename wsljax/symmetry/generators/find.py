@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -40,11 +40,14 @@ def find(
         return Generators()
     try:
         probe = Probe(fn, spec, params, inputs)
-        for shared in (True, False):
+        refused: set = set()  # matrices that do not hold, where smaller groups may
+        for shared in (True, False, False):
             search = Search(probe, shared)
-            found, failed, notes = verified(search, _candidates(search, wanted))
+            candidates = _candidates(search, wanted, refused)
+            found, failed, notes = verified(search, candidates)
             if not failed:
                 break
+            refused |= {(g.kind, _support(g)) for g in candidates if g.name in failed}
         return Generators(found, approximate(probe, found, wanted), notes)
     except CannotProbe as e:
         return Generators(skipped=(f"generators {', '.join(wanted)}: {e}",))
@@ -74,18 +77,18 @@ class _Found:
         return out
 
 
-def _candidates(search: Search, wanted: Sequence[str]) -> list[Generator]:
+def _candidates(search: Search, wanted: Sequence[str], refused: Collection = ()) -> list[Generator]:
     by_units: dict[str, _Found] = {}
     families = search.kin.families(search.places)
     steps = half_periods(search, [f[0] for f in families]) if "phase" in wanted else None
     for first, *others in families:
-        by_units[first.name] = found = _of_units(search, first, wanted, steps)
+        by_units[first.name] = found = _of_units(search, first, wanted, steps, refused)
         mine = [o.block for o in search.places(first)]
         for units in others:
             there = [o.block for o in search.places(units)]
             relation = search.kin.between(mine, there)
             related = found.related(relation, search.named)
-            by_units[units.name] = related or _of_units(search, units, wanted, steps)
+            by_units[units.name] = related or _of_units(search, units, wanted, steps, refused)
     each = [by_units[u.name] for u in search.spec.units]
     mixing = [g for f in each for g in f.mixing]
     flips = [g for f in each for g in f.flips]
@@ -100,7 +103,9 @@ def _candidates(search: Search, wanted: Sequence[str]) -> list[Generator]:
     return named_apart(found)
 
 
-def _of_units(search: Search, units, wanted: Sequence[str], steps) -> _Found:
+def _of_units(
+    search: Search, units, wanted: Sequence[str], steps, refused: Collection = ()
+) -> _Found:
     found = _Found()
     around: list[Norm] = []
     layers = [(u, _Known(search, u)) for u in search.layered(units)]
@@ -111,8 +116,9 @@ def _of_units(search: Search, units, wanted: Sequence[str], steps) -> _Found:
             found.flips += signs(search, layered, known.scaled)
     known = _Known(search, units)
     around += known.norms
-    full = linear(search, units, known.scaled)
+    full = [g for g in linear(search, units, known.scaled) if _kept(g, refused)]
     round_ = [] if full else orthogonal(search, units, around)
+    round_ = [g for g in round_ if _kept(g, refused)]
     inside = {_support(g) for g in full}
     remaining = [s for s in known.scaled if _support(s) not in inside]
     found.mixing += [*full, *round_, *remaining]
@@ -148,6 +154,10 @@ class _Known:
         self.scaled, self.joint = scales(search, units)
         self.carried = carried_shifts(search, units)
         self.norms = norms(search, units, self.scaled, {g.target for g in self.carried})
+
+
+def _kept(g: Generator, refused: Collection) -> bool:
+    return (g.kind, _support(g)) not in refused
 
 
 def _support(g: Generator) -> frozenset:

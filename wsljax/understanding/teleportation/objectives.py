@@ -138,7 +138,7 @@ def curvature(
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from wsljax.understanding.teleport import Action
+        >>> from wsljax.understanding.teleportation import Action
         >>> turn = lambda v, p: jnp.array([[jnp.cos(v), -jnp.sin(v)], [jnp.sin(v), jnp.cos(v)]]) @ p
         >>> bend = curvature(Action(turn, jnp.zeros(())), key=jax.random.key(0))
         >>> round(float(bend(jnp.array([2.0, 0.0]))), 3)  # a circle of radius 2
