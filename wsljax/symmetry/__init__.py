@@ -4,9 +4,11 @@ from .check import check as check
 from .completeness import Completeness as Completeness
 from .completeness import completeness as completeness
 from .conserved import conserved as conserved
+from .conserved import not_conserved as not_conserved
 from .fold_norms import Folded as Folded
 from .fold_norms import fold_norms as fold_norms
 from .generators import Carry as Carry
+from .generators import Gain as Gain
 from .generators import Generator as Generator
 from .generators import Linear as Linear
 from .generators import Orthogonal as Orthogonal

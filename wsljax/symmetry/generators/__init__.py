@@ -2,6 +2,7 @@
 
 from .kinds import KINDS as KINDS
 from .kinds import Carry as Carry
+from .kinds import Gain as Gain
 from .kinds import Generator as Generator
 from .kinds import Linear as Linear
 from .kinds import Orthogonal as Orthogonal
