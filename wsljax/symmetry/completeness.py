@@ -34,7 +34,12 @@ def completeness(
     parameters and over many random inputs, in float64: it knows nothing of how generators are found.
     Explained is the rank of the directions in which the continuous generators move these parameters, so
     directions that two generators share, or that leave the parameters where they are, count once or not
-    at all. Dead units and data with little in them enlarge the nullity.
+    at all.
+
+    What depends on the parameters at hand is no group, and enlarges the nullity: dead units, and ReLU units
+    that are always on; what a layer adds outside of all that later layers read (a linear layer in front of
+    a narrower one), and what it would read from where nothing arrives (behind a narrower one); data with
+    little in them, such as the one constant query of a class token.
 
     Args:
         fn: the function ``fn(params, *inputs)``.
