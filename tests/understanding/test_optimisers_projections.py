@@ -50,7 +50,7 @@ def tangents(spec, p):
     return np.asarray(jax.jacfwd(move)(zero))
 
 
-QUICK = ["relu", "transformer", "layer norm"]
+QUICK = ["relu", "layer norm"]
 LONG = [pytest.param(n, marks=pytest.mark.slow) for n in NETS if n not in QUICK]
 
 
@@ -75,7 +75,7 @@ def test_projection_is_that_of_dense_least_squares(name, key):
     assert np.max(np.abs(flat(got) - expected)) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["relu", "transformer"])
+@pytest.mark.parametrize("name", ["relu", pytest.param("transformer", marks=pytest.mark.slow)])
 def test_gradients_are_horizontal_and_orbit_directions_vanish(name, key):
     fn, p, x, spec = ready(name)
     g = jax.grad(lambda w: jnp.mean(jnp.cos(fn(w, x))))(p)
