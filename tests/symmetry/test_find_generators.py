@@ -456,3 +456,21 @@ def test_free_ends_do_not_hide_generators(key):
     shifts = {(g.target, g.constant) for g in spec.generators if g.kind == "shift"}
     assert shifts == {("b1", (0,)), ("w1", (1,))}
     assert max(symmetry.check(fn, p, spec, x, key=key).values()) < 1e-12
+
+
+def test_inputs_in_float32_are_searched_in_float64():
+    """Also where random inputs far from the given ones are of no use, and the given ones are taken."""
+
+    def fn(p, x):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        h = jax.lax.conv_general_dilated(x, p["k"], (1, 1), "SAME", dimension_numbers=numbers)
+        h = (h - p["mean"]) * jax.lax.rsqrt(p["var"] + 1e-3) * p["g"]
+        h = jnp.log(jnp.min(x)) + nets.leaky(h)  # not finite for inputs below zero
+        return h.mean((1, 2)) @ p["w"]
+
+    p = nets.normal(17, k=(3, 3, 1, 3), mean=(3,), g=(3,), w=(3, 4)) | {"var": jnp.ones(3)}
+    x = 1 + jax.random.uniform(jax.random.key(0), (2, 6, 6, 1))
+    p, x = jax.tree.map(lambda v: np.asarray(v, np.float32), (p, x))
+    with jax.enable_x64(False):
+        spec = symmetry.infer(fn, p, x)
+    assert spec.skipped == () and sum(g.kind == "scale" for g in spec.generators) == 2

@@ -63,7 +63,8 @@ class Probe:
         if any(np.iscomplexobj(x) for x in leaves):
             raise CannotProbe("parameters are complex")
         self.given = [np.asarray(x, np.float64) for x in leaves]
-        self.inputs, self.in_tree = jax.tree_util.tree_flatten(inputs)
+        ends, self.in_tree = jax.tree_util.tree_flatten(inputs)
+        self.inputs = [_wide(x) for x in ends]
         self.random = np.random.default_rng(seed)
         self._draws: list[tuple[list, list, np.ndarray]] = []
         entries = max(sum(x.size for x in self.given), 1)
@@ -250,6 +251,12 @@ def _in_batches(rows: Sequence, size: int, call: Callable, pad: bool = True) -> 
 def _moved(random, x: np.ndarray, spread: float) -> np.ndarray:
     scale = float(np.sqrt(np.mean(x**2))) or 1.0
     return x + spread * scale * random.uniform(-1, 1, x.shape)
+
+
+def _wide(x: Any) -> Any:
+    """A real array in float64."""
+    real = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)
+    return np.asarray(x, np.float64) if real else x
 
 
 def _inexact(x: Any) -> bool:
