@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,15 @@ from .reindex import inverse_order, runs
 
 FEW_RUNS = 4
 """An order of so few runs is taken by slices; one of more by a gather."""
+
+
+def spread(x: Any, where: Sequence[int], rank: int) -> Any:
+    """``x`` with its axes at the places ``where`` of ``rank`` axes, the others of length one."""
+    order = sorted(range(len(where)), key=lambda i: where[i])
+    shape = [1] * rank
+    for i, k in enumerate(where):
+        shape[k] = x.shape[i]
+    return x.transpose(order).reshape(shape)
 
 
 @dataclass(frozen=True)

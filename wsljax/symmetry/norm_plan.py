@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .generators import Scale, Shift
+from .generators.occurrences import LETTERS, matched_axes
 from .generators.probe import Probe
-from .layout import Block
+from .layout import Block, spread
 from .spec import Spec
 
 DRAWS = 3
@@ -122,12 +123,7 @@ class Plan:
 
     def _spread(self, x, vector, other):
         """A vector along the units with the axes of another block."""
-        where = self._onto(vector, other)
-        order = sorted(range(len(where)), key=lambda m: where[m])
-        shape = [1] * len(self.blocks[other[0]].shape)
-        for m, k in enumerate(where):
-            shape[k] = x.shape[m]
-        return x.transpose(order).reshape(shape)
+        return spread(x, self._onto(vector, other), len(self.blocks[other[0]].shape))
 
     # -------------------------------------------------------------- how the function responds
     def _is_gain(self, gain, shifts: Sequence[str], readers) -> bool:
@@ -188,19 +184,12 @@ class Plan:
     def _equation(self, shift, reader, bias: Block) -> str | None:
         """The einsum of an amount and a reader that gives a bias."""
         weight = self.blocks[reader[0]]
-        onto: list[int] = []
-        for label, size in zip(bias.axes, bias.shape, strict=True):
-            fits = [
-                k
-                for k, (other, n) in enumerate(zip(weight.axes, weight.shape, strict=True))
-                if k != reader[1] and k not in onto and other == label and n == size
-            ]
-            if not fits:
-                return None
-            onto.append(fits[-1])
+        onto = matched_axes(self.spec, weight, bias, reader[1])
+        if onto is None:
+            return None
         if any(k not in onto for k in self._onto(shift, reader) if k != reader[1]):
             return None
-        letters = "abcdefghijklmnopqrstuvwxyz"[: len(weight.axes)]
+        letters = LETTERS[: len(weight.axes)]
         amount = "".join(letters[k] for k in self._onto(shift, reader))
         return f"{amount},{letters}->{''.join(letters[k] for k in onto)}"
 

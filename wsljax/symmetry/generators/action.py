@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from .. import elements
 from ..axes import Fixed, Unit
-from ..layout import blocks_of, decompose, recompose
+from ..layout import blocks_of, decompose, recompose, spread
 from .kinds import (
     Gain,
     Generator,
@@ -39,15 +39,6 @@ Element = Mapping[str, jax.Array]
 
 
 # ---------------------------------------------------------------------------------- on one block
-def spread(x: jax.Array, where: Sequence[int], rank: int) -> jax.Array:
-    """``x`` with its axes at the places ``where`` of ``rank`` axes, the others of length one."""
-    order = sorted(range(len(where)), key=lambda i: where[i])
-    shape = [1] * rank
-    for i, k in enumerate(where):
-        shape[k] = x.shape[i]
-    return x.transpose(order).reshape(shape)
-
-
 def act_on_term(
     gen: Generator, g: jax.Array, term: Term, x: jax.Array, blocks: Mapping[str, jax.Array]
 ) -> jax.Array:
@@ -57,14 +48,13 @@ def act_on_term(
     x, g = x.astype(work), g.astype(work)
     if isinstance(gen, Uniform):
         return (x * spread(_power(g, term.exponent), term.parents, x.ndim)).astype(dtype)
-    where = (*term.parents, term.axis)
+    where = term.where
     gain = None
-    seats = term.seats or where
     for name in term.through:
-        one = spread(blocks[name].astype(work), seats, x.ndim)
+        one = spread(blocks[name].astype(work), term.gains_at, x.ndim)
         gain = one if gain is None else gain * one
     for name in term.under:
-        one = 1 / spread(blocks[name].astype(work), seats, x.ndim)
+        one = 1 / spread(blocks[name].astype(work), term.gains_at, x.ndim)
         gain = one if gain is None else gain * one
     if gain is not None:
         x = x * gain
@@ -159,7 +149,7 @@ def act_on_blocks(
             if isinstance(gen, Phase):
                 for term in gen.terms:
                     y = out[term.block]
-                    sign = spread(1 - 2 * (t % 2), (*term.parents, term.axis), y.ndim)
+                    sign = spread(1 - 2 * (t % 2), term.where, y.ndim)
                     out[term.block] = y * sign.astype(y.dtype)
                 out[gen.target] = x + t.astype(x.dtype) * jnp.asarray(gen.step, x.dtype)
                 continue

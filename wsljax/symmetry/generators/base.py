@@ -40,6 +40,16 @@ class Term:
     under: tuple[str, ...] = ()
     seats: tuple[int, ...] = ()
 
+    @property
+    def where(self) -> tuple[int, ...]:
+        """The axes of the block along which an element's copies and coordinates lie."""
+        return self.parents if self.axis is None else (*self.parents, self.axis)
+
+    @property
+    def gains_at(self) -> tuple[int, ...]:
+        """The axes of the block at which those of ``through`` and ``under`` stand."""
+        return self.seats or self.where
+
     def slices(self, rank: int) -> tuple[slice, ...]:
         """The index of the part of a block that moves, no axis lost."""
         return part_slices(self.part, rank)

@@ -40,7 +40,8 @@ def approximate(
         if limit is None:
             return ()
         search = Search(limit)
-        found = _scalings(search)
+        by_units = search.by_family(lambda units: [scales(search, units)[0]])
+        found: list = [g for (scalings,) in by_units.values() for g in scalings]
         if "uniform" in wanted:
             found += uniform(search, [*found, *exact])
         found = [g for g in found if g.kind in wanted and not _spanned(g, exact)]
@@ -66,20 +67,6 @@ def _spanned(g: Generator, exact: Sequence[Generator]) -> bool:
         for t in o.terms:
             row[places.index((t.block, t.axis or 0, t.part))] = t.exponent
     return rank(rows) == rank(rows[:-1])
-
-
-def _scalings(search: Search) -> list[Generator]:
-    """Scalings of all units; units that are used alike are searched once."""
-    out: list[Generator] = []
-    for first, *others in search.kin.families(search.places):
-        found, _ = scales(search, first)
-        out += found
-        mine = [o.block for o in search.places(first)]
-        for units in others:
-            relation = search.kin.between(mine, [o.block for o in search.places(units)])
-            moved = [relation.generator(g, search.named) for g in found]
-            out += moved if None not in moved else scales(search, units)[0]
-    return out
 
 
 def without_epsilons(probe: Probe) -> Probe | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .epsilon import approximate
 from .flips import signs
 from .kinds import KINDS, Generator, named_apart
+from .matrices import Matrices
 from .mixing import linear, orthogonal, scales, uniform
 from .norms import Norm, gained_shifts, norms, over_gain, reader_shifts
 from .phases import half_periods, phases
@@ -45,51 +45,29 @@ def find(
             search = Search(probe, shared)
             candidates = _candidates(search, wanted, refused)
             found, failed, notes = verified(search, candidates)
-            if not failed:
+            wrong = {_key(g) for g in candidates if g.name in failed and isinstance(g, Matrices)}
+            if not failed or not shared and wrong <= refused:
                 break
-            refused |= {(g.kind, _support(g)) for g in candidates if g.name in failed}
+            refused |= wrong
         return Generators(found, approximate(probe, found, wanted), notes)
     except CannotProbe as e:
         return Generators(skipped=(f"generators {', '.join(wanted)}: {e}",))
 
 
-@dataclass
-class _Found:
+class _Found(NamedTuple):
     """What is known of one set of units."""
 
-    mixing: list[Generator] = field(default_factory=list)
-    flips: list[Generator] = field(default_factory=list)
-    shifts: list[Generator] = field(default_factory=list)
-    phases: list[Generator] = field(default_factory=list)
-
-    def lists(self) -> tuple[list[Generator], ...]:
-        return self.mixing, self.flips, self.shifts, self.phases
-
-    def related(self, relation, named) -> _Found | None:
-        """The same of another set of units that is used alike."""
-        out = _Found()
-        for mine, theirs in zip(self.lists(), out.lists(), strict=True):
-            for g in mine:
-                other = relation.generator(g, lambda kind, name, t=theirs: named(kind, name, t))
-                if other is None:
-                    return None
-                theirs.append(other)
-        return out
+    mixing: list[Generator]
+    flips: list[Generator]
+    shifts: list[Generator]
+    phases: list[Generator]
 
 
-def _candidates(search: Search, wanted: Sequence[str], refused: Collection = ()) -> list[Generator]:
-    by_units: dict[str, _Found] = {}
-    families = search.kin.families(search.places)
-    steps = half_periods(search, [f[0] for f in families]) if "phase" in wanted else None
-    for first, *others in families:
-        by_units[first.name] = found = _of_units(search, first, wanted, steps, refused)
-        mine = [o.block for o in search.places(first)]
-        for units in others:
-            there = [o.block for o in search.places(units)]
-            relation = search.kin.between(mine, there)
-            related = found.related(relation, search.named)
-            by_units[units.name] = related or _of_units(search, units, wanted, steps, refused)
-    each = [by_units[u.name] for u in search.spec.units]
+def _candidates(search: Search, wanted: Sequence[str], refused: Collection) -> list[Generator]:
+    firsts = [f[0] for f in search.kin.families(search.places)]
+    steps = half_periods(search, firsts) if "phase" in wanted else {}
+    by_units = search.by_family(lambda units: _of_units(search, units, wanted, steps, refused))
+    each = [_Found(*by_units[u.name]) for u in search.spec.units]
     mixing = [g for f in each for g in f.mixing]
     flips = [g for f in each for g in f.flips]
     mixing = [g for g in mixing if not any(_inside(g, o) for o in mixing)]
@@ -104,46 +82,44 @@ def _candidates(search: Search, wanted: Sequence[str], refused: Collection = ())
 
 
 def _of_units(
-    search: Search, units, wanted: Sequence[str], steps, refused: Collection = ()
+    search: Search, units, wanted: Sequence[str], steps: dict[str, float], refused: Collection
 ) -> _Found:
-    found = _Found()
+    found = _Found([], [], [], [])
     around: list[Norm] = []
     layers = [(u, _Known(search, u)) for u in search.layered(units)]
     for layered, known in layers:
         around += known.norms
-        found.mixing += known.scaled
+        found.mixing.extend(known.scaled)
         if "sign" in wanted:
-            found.flips += signs(search, layered, known.scaled)
+            found.flips.extend(signs(search, layered, known.scaled))
     known = _Known(search, units)
     around += known.norms
-    full = [g for g in linear(search, units, known.scaled) if _kept(g, refused)]
+    full = [g for g in linear(search, units, known.scaled) if _key(g) not in refused]
     round_ = [] if full else orthogonal(search, units, around)
-    round_ = [g for g in round_ if _kept(g, refused)]
+    round_ = [g for g in round_ if _key(g) not in refused]
     inside = {_support(g) for g in full}
     remaining = [s for s in known.scaled if _support(s) not in inside]
-    found.mixing += [*full, *round_, *remaining]
+    found.mixing.extend([*full, *round_, *remaining])
     if "linear" in wanted:
-        found.mixing += rotary(search, units)
+        found.mixing.extend(rotary(search, units))
     if "sign" in wanted:
         # the flips that a linear or orthogonal generator contains are not listed again
         whole = [*full, *(g for g in round_ if not g.centred)]
         taken = {frozenset(p[:2] for p in _support(g)) for g in whole}
-        found.flips += [
+        found.flips.extend(
             s
             for s in signs(search, units, remaining)
             if s.carries or frozenset(p[:2] for p in _support(s)) not in taken
-        ]
+        )
     if "phase" in wanted:
-        found.phases = phases(search, units, steps)
+        found.phases.extend(phases(search, units, steps))
     if "shift" in wanted:
         under = {t.block: t for g in round_ for t in g.terms if t.under}
         for u, k in [*layers, (units, known)]:
-            found.shifts += [
-                *k.joint,
-                *(over_gain(g, under.get(g.target)) for g in k.carried),
-                *reader_shifts(search, u, k.norms),
-                *gained_shifts(search, u, k.scaled),
-            ]
+            found.shifts.extend(k.joint)
+            found.shifts.extend(over_gain(g, under.get(g.target)) for g in k.carried)
+            found.shifts.extend(reader_shifts(search, k.norms))
+            found.shifts.extend(gained_shifts(search, u, k.scaled))
     return found
 
 
@@ -156,8 +132,8 @@ class _Known:
         self.norms = norms(search, units, self.scaled, {g.target for g in self.carried})
 
 
-def _kept(g: Generator, refused: Collection) -> bool:
-    return (g.kind, _support(g)) not in refused
+def _key(g: Generator) -> tuple:
+    return g.kind, _support(g)
 
 
 def _support(g: Generator) -> frozenset:
@@ -178,7 +154,7 @@ def _inside(g: Generator, other: Generator) -> bool:
     if other.kind not in {"scale": ("scale", "linear"), "sign": ("sign", "linear")}[g.kind]:
         return False
     seat = other.over.index(g.units)
-    mine = {(t.block, t.axis, t.part): t.exponent for t in g.terms}
+    mine = _exponents(g)
     theirs = {(t.block, t.parents[seat], t.part): t.exponent for t in other.terms}
     if g.kind == "sign":  # whether all places flip; parts that do not matter are in neither
         return {p[:2] for p in mine} == {p[:2] for p in theirs}

@@ -104,10 +104,10 @@ class Kin:
         self.axes = {b.name: b.axes for b in spec.layout}
         self.path = {b.name: b.path for b in spec.layout}
 
-    def first(self, names: Sequence[Any], key=None) -> dict[Any, Any]:
-        """For each block, or thing about a block ``key(thing)``, the first of its kind."""
-        seen: dict[Any, Any] = {}
-        return {n: seen.setdefault(self.kind_of[n] if key is None else key(n), n) for n in names}
+    def first(self, things: Sequence[tuple[str, Any]]) -> dict[tuple[str, Any], tuple[str, Any]]:
+        """For each pair of a block and something about it, the first of its kind."""
+        seen: dict[Any, tuple[str, Any]] = {}
+        return {t: seen.setdefault((self.kind_of[t[0]], t[1]), t) for t in things}
 
     def families(self, places_of) -> list[list]:
         """Units used alike, together; ``places_of(units)`` are their places."""

@@ -22,6 +22,7 @@ from .occurrences import (
     whole,
 )
 from .search import Search
+from .shifts import shift_of
 
 
 def scales(search: Search, units) -> tuple[list[Scale], list[Shift]]:
@@ -64,12 +65,7 @@ def scales(search: Search, units) -> tuple[list[Scale], list[Shift]]:
             first, *rest = [(m, c) for m, c in constants.items() if c]
             terms = tuple(places[m].term(c / first[1]) for m, c in rest)
             target = places[first[0]].block
-            shifts.append(
-                Shift(
-                    search.named("shift", target, shifts), units.name, terms, units.size,
-                    axes, (*sizes, units.size), (), target,
-                )
-            )  # fmt: skip
+            shifts.append(replace(shift_of(search, target, (), (), shifts), terms=terms))
         elif not any(c and not v[m] for m, c in constants.items()):
             terms = whole([
                 replace(o.term(e), offset=float(constants.get(m, 0.0) / e))

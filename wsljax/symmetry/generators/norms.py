@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..layout import spread
 from .kinds import Carry, Gain, Scale, Shift, Term
 from .occurrences import (
     LETTERS,
@@ -20,9 +21,9 @@ from .occurrences import (
     coordinates,
     copies,
     matched_axes,
-    spread,
 )
 from .search import LEAST_DRAWS, Search
+from .shifts import shift_of
 
 SAMPLES = 4
 LARGEST_POWER = 4
@@ -109,7 +110,7 @@ def _gain(search: Search, names: list[str], readers, shifted: Collection[str]) -
     return None
 
 
-def reader_shifts(search: Search, units, found_norms: list[Norm]) -> list[Shift]:
+def reader_shifts(search: Search, found_norms: list[Norm]) -> list[Shift]:
     """Readers of norms, plus a constant over the gain."""
     pairs = [(norm, o) for norm in found_norms for o in norm.readers if not o.part]
     found = search.each(
@@ -157,16 +158,8 @@ def _reader_shift(search: Search, norm: Norm, o: Occurrence) -> list[Shift]:
             used = tuple(
                 replace(c, factor=float(f)) for c, f in zip(carries, v[1:], strict=True) if f
             )
-            axes = tuple(target.axes[k] for k in kept)
-            sizes = tuple(target.shape[k] for k in kept)
-            owner = next((a for a in reversed(axes) if not a.startswith("_")), None)
-            return [
-                Shift(
-                    search.named("shift", o.block), owner, (),
-                    search.spec.size_of(owner) if owner else 1, axes, sizes, used, o.block,
-                    (o.axis,), gains=(Gain(norm.gain, -1.0),), seats=seats,
-                )
-            ]  # fmt: skip
+            shift = shift_of(search, o.block, (o.axis,), used, ())
+            return [replace(shift, gains=(Gain(norm.gain, -1.0),), seats=seats)]
     return []
 
 
@@ -239,9 +232,7 @@ def gained_shifts(search: Search, units, scalings: list[Scale]) -> list[Shift]:
         gains = tuple(Gain(names[i], p, offsets.get(names[i], 0.0)) for i, p in powers.items())
         equation = ",".join([letters] * (1 + len(gains))) + "->" + letters
         carry = Carry(names[c], "", equation, factor, (), gains)
-        sizes = (*search.sizes(units.over), units.size)
-        name = search.named("shift", names[a], found)
-        found.append(Shift(name, units.name, (), units.size, axes, sizes, (carry,), names[a]))
+        found.append(shift_of(search, names[a], (), (carry,), found))
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..layout import spread
 from .kinds import Term, part_slices
 from .probe import Probe
 
@@ -98,15 +99,6 @@ def matrix_unit(probe: Probe, leaves, o: Occurrence, copy, i: int, j: int, dual:
     source, target = (j, i) if dual else (i, j)
     out[o.at(x.ndim, copy, target)] = (-1 if dual else 1) * folded[o.at(x.ndim, copy, source)]
     return out / gain
-
-
-def spread(g: np.ndarray, where: tuple[int, ...], rank: int) -> np.ndarray:
-    """``g`` with its axes at the places ``where`` of ``rank`` axes."""
-    order = sorted(range(len(where)), key=lambda m: where[m])
-    shape = [1] * rank
-    for m, k in enumerate(where):
-        shape[k] = g.shape[m]
-    return g.transpose(order).reshape(shape)
 
 
 def copies(probe: Probe, over: Sequence[str], k: int) -> tuple[int, ...]:

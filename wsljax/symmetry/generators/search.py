@@ -29,7 +29,7 @@ class Search:
         self.blocks = {b.name: b for b in self.spec.layout}
         self.kin = Kin(self.spec, probe.uses if shared else None)
         pieces = {(n, part): b for n, b in self.blocks.items() for part in parts(self.spec, b)}
-        first = self.kin.first(list(pieces), lambda piece: (self.kin.kind_of[piece[0]], piece[1]))
+        first = self.kin.first(list(pieces))
         sizes = self._sensitivities({piece: pieces[piece] for piece in set(first.values())})
         sizes = {piece: sizes[first[piece]] for piece in pieces}
         limit = 1e-2 * self.tolerance * max(sizes.values(), default=0.0)
@@ -145,6 +145,29 @@ class Search:
             found = find(thing)
             first.setdefault(kind, (blocks, found))
             out.append(found)
+        return out
+
+    def by_family(self, find) -> dict[str, list[list]]:
+        """``{name: find(units)}``, lists of generators, for all units; for those that are used alike, what
+        was found for the first of them."""
+        out: dict[str, list[list]] = {}
+        for first, *others in self.kin.families(self.places):
+            out[first.name] = found = find(first)
+            mine = [o.block for o in self.places(first)]
+            for units in others:
+                relation = self.kin.between(mine, [o.block for o in self.places(units)])
+                related = [self._related(relation, some) for some in found]
+                out[units.name] = find(units) if None in related else related
+        return out
+
+    def _related(self, relation, found: list) -> list | None:
+        """Generators renamed; None if one cannot be."""
+        out: list = []
+        for g in found:
+            other = relation.generator(g, lambda kind, name: self.named(kind, name, out))
+            if other is None:
+                return None
+            out.append(other)
         return out
 
     def named(self, kind: str, name: str, found: Sequence = ()) -> str:

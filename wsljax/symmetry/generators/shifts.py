@@ -14,9 +14,9 @@ from .search import Search
 
 def free_shifts(search: Search) -> list[Shift]:
     """Whole blocks, and constant directions along one axis, to which the function is blind."""
-    found = [_shift(search, name, (), (), []) for name in search.blocks if name in search.free]
+    found = [shift_of(search, name, (), (), []) for name in search.blocks if name in search.free]
     for name, part in sorted(search.free_parts):
-        found.append(_shift(search, name, (), (), found, part))
+        found.append(shift_of(search, name, (), (), found, part))
     tried = [
         (name, k)
         for name, b in search.blocks.items()
@@ -37,13 +37,13 @@ def free_shifts(search: Search) -> list[Shift]:
             out.append({name: np.broadcast_to(random.standard_normal(shape), whole)})
         return out
 
-    first = search.kin.first(tried, lambda t: (search.kin.kind_of[t[0]], t[1]))
+    first = search.kin.first(tried)
     several, tried = tried, list(dict.fromkeys(first.values()))
     sizes = dict(zip(tried, np.linalg.norm(search.some_columns(make), axis=0), strict=True))
     typical = max(search.weight.values())
     for name, axis in several:
         if sizes[first[name, axis]] <= search.tolerance * typical:
-            found.append(_shift(search, name, (axis,), (), found))
+            found.append(shift_of(search, name, (axis,), (), found))
     return found
 
 
@@ -86,7 +86,7 @@ def carried_shifts(search: Search, units) -> list[Shift]:
                 for c, f in zip(carries, v[n:] / np.sum(v[:n]), strict=True)
                 if f
             )
-            found.append(_shift(search, bias, (), used, found))
+            found.append(shift_of(search, bias, (), used, found))
     return found
 
 
@@ -104,7 +104,8 @@ def _with_ones(equation: str, block) -> str:
     return "".join(next(spare) if one else next(own) for one in ones) + "," + rest
 
 
-def _shift(search: Search, target: str, constant, carries, found, part=()) -> Shift:
+def shift_of(search: Search, target: str, constant, carries, found, part=()) -> Shift:
+    """The shift of a block; ``found`` are those of which it is not to have the name."""
     b = search.blocks[target]
     left_out = {*constant, *(k for k, _ in part)}
     kept = [k for k in range(len(b.axes)) if k not in left_out]
@@ -122,4 +123,4 @@ def _in_letters_of(c: Carry) -> Carry:
     used = list(dict.fromkeys(x for x in c.equation if x.isalpha()))
     renamed = {x: LETTERS[i] for i, x in enumerate(used)}
     equation = "".join(renamed.get(x, x) for x in c.equation)
-    return Carry(c.bias, c.weight, equation, c.factor)
+    return replace(c, equation=equation)

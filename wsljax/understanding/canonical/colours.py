@@ -15,8 +15,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from wsljax.symmetry import Spec
-
-from .progress import lay
+from wsljax.symmetry.layout import spread
 
 Colours = dict[str, np.ndarray]
 ROUNDS, FLAT = 6, 1e-9
@@ -63,12 +62,12 @@ def refine(
             for k, name in enumerate(b.axes):
                 if name in units:
                     where = (*b.parents[k], k)
-                    phase = phase + (0.8 + 0.1 * base[2 + k]) * lay(
+                    phase = phase + (0.8 + 0.1 * base[2 + k]) * spread(
                         colours[name], where, phase.ndim
                     )
                 else:
                     own = 2 * _numbers(f"{b.name} {k}", b.shape[k])
-                    phase = phase + lay(own, (k,), phase.ndim)
+                    phase = phase + spread(own, (k,), phase.ndim)
             for k, name in enumerate(b.axes):
                 if name in units:
                     where = (*b.parents[k], k)
@@ -99,9 +98,9 @@ def hashed_weights(spec: Spec, axes, parents, shape, skip: int, colours: Colours
             continue
         if name in units:
             own = np.cos(1.7 * colours[name] + 3 * base[2 * k]) + 0.5 * base[2 * k + 1]
-            out = out * lay(own, (*parents[k], k), len(axes))
+            out = out * spread(own, (*parents[k], k), len(axes))
         else:
-            out = out * lay(_numbers(f"{seed} {k}", shape[k]), (k,), len(axes))
+            out = out * spread(_numbers(f"{seed} {k}", shape[k]), (k,), len(axes))
     return out
 
 

@@ -22,7 +22,7 @@ from wsljax.symmetry import Generator, Linear, Scale, Sign, Uniform
 
 from ..optimisers.scaling import offsets
 from ..optimisers.shortest import solve
-from .progress import Progress, axes_of, rows
+from .progress import Progress, rows
 
 SWEEPS, STILL = 300, 1e-12
 SMALL, TIE = 1e-9, 1e-7
@@ -46,7 +46,7 @@ def fold_gains(state: Progress) -> None:
                     state.note(f"gain {gain!r} has no scaling of its own and was left as it is")
                 continue
             gen, term = movers[0]
-            x = state.blocks[gain].transpose(axes_of(gen, term))
+            x = state.blocks[gain].transpose(term.where)
             if kind is Scale and not np.all(x):
                 state.note(f"gain {gain!r} is zero for some units, whose weights stay as they are")
             if kind is Scale:

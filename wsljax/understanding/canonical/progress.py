@@ -15,6 +15,7 @@ import numpy as np
 
 from wsljax._compat import enable_x64, is_tracer
 from wsljax.symmetry import Generator, Spec, Term
+from wsljax.symmetry.layout import spread
 
 
 @partial(jax.jit, static_argnums=0)
@@ -107,15 +108,10 @@ class Progress:
             self.notes.append(text)
 
 
-def axes_of(gen: Generator, term: Term) -> tuple[int, ...]:
-    """The axes of the block along which the generator's copies and coordinates lie."""
-    return term.parents if term.axis is None else (*term.parents, term.axis)
-
-
 def rows(gen: Generator, term: Term, blocks: Mapping[str, np.ndarray]) -> np.ndarray:
     """What a term moves, as ``(*over, entries, coordinates)``; gains in front of it multiplied in."""
     x = through_gains(gen, term, blocks)
-    where = axes_of(gen, term)
+    where = term.where
     x = x[term.slices(x.ndim)]
     rest = [k for k in range(x.ndim) if k not in where]
     x = x.transpose([*where[:-1], *rest, where[-1]])
@@ -126,18 +122,8 @@ def rows(gen: Generator, term: Term, blocks: Mapping[str, np.ndarray]) -> np.nda
 def through_gains(gen: Generator, term: Term, blocks: Mapping[str, np.ndarray]) -> np.ndarray:
     """A block times the gains, and over the divisors, through which a term acts on it."""
     x = blocks[term.block]
-    where = axes_of(gen, term)
     for name in term.through:
-        x = x * lay(blocks[name], where, x.ndim)
+        x = x * spread(blocks[name], term.gains_at, x.ndim)
     for name in term.under:
-        x = x / lay(blocks[name], where, x.ndim)
+        x = x / spread(blocks[name], term.gains_at, x.ndim)
     return x
-
-
-def lay(x: np.ndarray, where: tuple[int, ...], rank: int) -> np.ndarray:
-    """``x`` with its axes at the places ``where`` of ``rank`` axes, the others of length one."""
-    order = sorted(range(len(where)), key=lambda i: where[i])
-    shape = [1] * rank
-    for i, k in enumerate(where):
-        shape[k] = x.shape[i]
-    return x.transpose(order).reshape(shape)

@@ -6,8 +6,9 @@ import numpy as np
 
 from wsljax.symmetry import Shift
 from wsljax.symmetry.generators import Phase
+from wsljax.symmetry.layout import spread
 
-from .progress import Progress, lay
+from .progress import Progress
 
 
 def centre(state: Progress) -> None:
@@ -65,7 +66,7 @@ def _amount(gen: Shift, block: str, exponent: float, blocks) -> np.ndarray:
     x = blocks[block] / exponent
     if block == gen.target:
         for h in gen.gains:
-            x = x / lay((blocks[h.block] + h.offset) ** h.power, gen.seats, x.ndim)
+            x = x / spread((blocks[h.block] + h.offset) ** h.power, gen.seats, x.ndim)
     chosen = dict(gen.part)
     index = tuple(
         slice(chosen[k], chosen[k] + 1) if k in chosen else slice(None) for k in range(x.ndim)

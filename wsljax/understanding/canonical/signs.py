@@ -16,7 +16,7 @@ import numpy as np
 from wsljax.symmetry import Generator, Linear, Orthogonal, Sign
 
 from .colours import Colours, block_sizes, hashed_weights, plain_colours, refine
-from .progress import Progress, axes_of, through_gains
+from .progress import Progress, through_gains
 from .rotations import frame, in_frame
 
 TRIES, ZERO = 8, 1e-7
@@ -104,7 +104,7 @@ def _decide(state: Progress, flip: Flip, terms, colours: Colours) -> np.ndarray:
     for attempt in range(TRIES):
         odd = np.zeros_like(best)
         for term in terms:
-            b, where = layout[term.block], axes_of(gen, term)
+            b, where = layout[term.block], term.where
             x = through_gains(gen, term, state.blocks)
             weights = hashed_weights(
                 state.spec,

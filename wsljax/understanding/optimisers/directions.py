@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from wsljax.symmetry import Linear, Orthogonal, Shift, Spec
 
-from .scaling import gather, part_mask, place
+from .scaling import gather, part_mask
 
 
 def lengths(spec: Spec, params: Any, metric: Any, zero: Mapping[str, jax.Array]) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def _of(gen, blocks, weights, zero: jax.Array) -> jax.Array:
     for term in gen.terms:
         x = blocks[term.block] + jnp.asarray(term.offset, blocks[term.block].dtype)
         mask = part_mask(term, x.shape, x.dtype)
-        square = gather(weights[term.block] * x**2 * mask, place(gen, term)).astype(zero.dtype)
+        square = gather(weights[term.block] * x**2 * mask, term.where).astype(zero.dtype)
         if isinstance(gen, Linear) and gen.pairs:
             first, second = (jnp.asarray(c) for c in zip(*gen.pairs, strict=True))
             both = square[..., first] + square[..., second]

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from wsljax.symmetry import Generator, Scale, Spec, Term, Uniform
+from wsljax.symmetry.layout import spread
 
 Logs = Mapping[str, jax.Array]
 Blocks = Mapping[str, jax.Array]
@@ -78,24 +79,8 @@ def offsets(generators: Sequence[Generator]) -> dict[str, float]:
     return out
 
 
-def place(gen: Generator, term: Term) -> tuple[int, ...]:
-    """The axes of a block along which the element of a scaling lies, in the element's order."""
-    if isinstance(gen, Uniform) or term.axis is None:
-        return term.parents
-    return (*term.parents, term.axis)
-
-
-def lay(x: jax.Array, where: Sequence[int], rank: int) -> jax.Array:
-    """``x`` with its axes at the places ``where`` of ``rank`` axes, the others of length one."""
-    order = sorted(range(len(where)), key=lambda i: where[i])
-    shape = [1] * rank
-    for i, k in enumerate(where):
-        shape[k] = x.shape[i]
-    return x.transpose(order).reshape(shape)
-
-
 def gather(x: jax.Array, where: Sequence[int]) -> jax.Array:
-    """Sums over all axes but ``where``, which are left in that order: the transpose of :func:`lay`."""
+    """Sums over all axes but ``where``, which are left in that order: the transpose of :func:`spread`."""
     rest = tuple(k for k in range(x.ndim) if k not in where)
     kept = sorted(where)
     return x.sum(rest).transpose([kept.index(k) for k in where])
@@ -106,7 +91,7 @@ def part_mask(term: Term, shape: Sequence[int], dtype) -> jax.Array | float:
     mask: jax.Array | float = 1.0
     for axis, index in term.part:
         one = jnp.zeros(shape[axis], dtype).at[index].set(1)
-        mask = mask * lay(one, (axis,), len(shape))
+        mask = mask * spread(one, (axis,), len(shape))
     return mask
 
 
@@ -123,7 +108,7 @@ def log_factor(
             continue
         for term in gen.terms:
             if term.block == name and (term.exponent > 0 or not positive):
-                laid = lay(t[gen.name].astype(x.dtype), place(gen, term), x.ndim)
+                laid = spread(t[gen.name].astype(x.dtype), term.where, x.ndim)
                 exponent = jnp.asarray(term.exponent, x.dtype)
                 out = out + exponent * laid * part_mask(term, x.shape, x.dtype)
     return out
@@ -140,9 +125,7 @@ def collect(gen: Generator, values: Blocks, sign: int = 0, power: int = 1) -> ja
             continue
         x = values[term.block]
         x = x * part_mask(term, x.shape, x.dtype)
-        total = total + jnp.asarray(abs(term.exponent) ** power, x.dtype) * gather(
-            x, place(gen, term)
-        )
+        total = total + jnp.asarray(abs(term.exponent) ** power, x.dtype) * gather(x, term.where)
     if isinstance(total, float):
         dtype = next(iter(values.values())).dtype
         return jnp.zeros(gen.shape, dtype)

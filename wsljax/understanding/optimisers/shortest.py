@@ -27,8 +27,9 @@ import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 
 from wsljax.symmetry import Generator
+from wsljax.symmetry.layout import spread
 
-from .scaling import collect, gather, lay, log_factor, place
+from .scaling import collect, gather, log_factor
 
 
 @partial(jax.jit, static_argnames=("generators", "p", "q", "anchored", "steps", "tol", "newton"))
@@ -172,7 +173,7 @@ def _groups(generators: Sequence[Generator], blocks):
         ]
         if into:
             gen, term = into[0]
-            leads[name] = ((gen.over, gen.units), place(gen, term))
+            leads[name] = ((gen.over, gen.units), term.where)
         else:
             rest = [k for k in range(x.ndim) if k not in scaled]
             leads[name] = (name, tuple(rest[-1:]))
@@ -187,7 +188,7 @@ def _groups(generators: Sequence[Generator], blocks):
         out = {}
         for name, x in cost.items():
             key, where = leads[name]
-            out[name] = x * lay(outer[key], where, x.ndim)
+            out[name] = x * spread(outer[key], where, x.ndim)
         return out, total
 
     return powered

@@ -20,7 +20,7 @@ import numpy as np
 
 from wsljax.symmetry import Generator
 
-from .scaling import log_factor, place
+from .scaling import log_factor
 
 
 class Family(NamedTuple):
@@ -78,7 +78,7 @@ def _rows(family, generators, done: set[str], ranks, outward: bool) -> Family | 
     for name in {t.block for g in family for t in g.terms}:
         terms = [(g, t) for g in generators for t in g.terms if t.block == name]
         own = [(g, t) for g, t in terms if g.name in mine]
-        places = {place(g, t) for g, t in own}
+        places = {t.where for _, t in own}
         if len(places) > 1 or len({g.name for g, _ in own}) < len(own):
             continue
         if any(t.part for _, t in own) or any(g.name not in mine | done for g, _ in terms):

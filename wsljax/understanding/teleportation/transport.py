@@ -47,7 +47,6 @@ class Transport:
 def by_element(spec: Spec, g: Mapping[str, jax.Array], params: Any) -> Transport:
     """The move by an element of a spec's group."""
     inverse = spec.inverse(g)
-    inverse = {name: inverse[name] for name in inverse if name in _needed(spec, g)}
     return Transport(lambda p: spec.act(g, p), lambda p: spec.act(inverse, p), params)
 
 
@@ -68,12 +67,6 @@ def covector_along(action: Action, v: Any, params: Any, gradient: Any) -> Any:
     """A gradient at ``params``, moved by the element in the direction ``v``; differentiable in ``v``."""
     back = lambda q: action.act(jax.tree.map(jnp.negative, v), q)  # noqa: E731
     return jax.vjp(back, action.act(v, params))[1](gradient)[0]
-
-
-def _needed(spec: Spec, g: Mapping[str, jax.Array]) -> set[str]:
-    """The entries of an inverse that are not neutral: units stay out where ``g`` leaves them out."""
-    units = {u.name for u in spec.units}
-    return {name for name in spec.identity() if name not in units or name in g}
 
 
 def _as(tree: Any, like: Any) -> Any:
