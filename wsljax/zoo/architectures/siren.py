@@ -1,0 +1,88 @@
+"""Implicit neural representations: coordinates in, signal out.
+
+Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020
+(SIREN, with its initialisation); Tancik et al. 2020 (positional encoding). What the files of
+published zoos leave out, the frequency and the offset of the output, is a setting here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsljax.zoo.activations import ACTIVATIONS
+from wsljax.zoo.architectures.common import linear, read_choice
+from wsljax.zoo.function import Architecture, register_architecture
+
+
+@register_architecture("siren")
+def siren(
+    widths: Sequence[int] = (2, 32, 32, 1),
+    frequency: float = 30.0,
+    first_frequency: float | None = None,
+    offset: float = 0.0,
+    output: str = "linear",
+) -> Architecture:
+    """`h = sin(frequency (x W + b))`, hidden layers times; then linear, plus `offset`.
+
+    Args:
+        widths: coordinates, hidden layers, channels of the signal.
+        frequency: of the hidden layers (omega_0), inside the sine.
+        first_frequency: of the first layer; the same by default.
+        offset: added to the output; 0.5 for the MNIST INRs of Navon et al. 2023.
+        output: an activation applied to the output, e.g. "sigmoid" for occupancies.
+
+    Initial kernels are uniform within 1/in (first layer) and sqrt(6/in)/frequency (others), times
+    the row's `init_scale`; biases uniform within 1/sqrt(in).
+
+    Params: `dense_i/kernel` `(in, out)` and `dense_i/bias` `(out,)`.
+    """
+    if len(widths) < 2 or any(width < 1 for width in widths):
+        raise ValueError(f"widths: {tuple(widths)}; two at least, each 1 or more.")
+    (last,) = read_choice("output", output, ACTIVATIONS)
+    count = len(widths) - 1
+    speeds = [frequency if first_frequency is None else first_frequency] + [frequency] * count
+
+    def init(row, *, key):
+        params = {}
+        for i, (n, m) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+            limit = 1 / n if i == 0 else np.sqrt(6 / n) / frequency
+            first, second = jax.random.split(jax.random.fold_in(key, i))
+            kernel = jax.random.uniform(first, (n, m), jnp.float32, -limit, limit)
+            bias = jax.random.uniform(second, (m,), jnp.float32, -1, 1) / np.sqrt(n)
+            scale = jnp.asarray(row.get("init_scale", 1.0), jnp.float32)
+            params[f"dense_{i}"] = {"kernel": scale * kernel, "bias": bias.astype(jnp.float32)}
+        return params
+
+    def apply(params, x, row, key):
+        for i in range(count - 1):
+            x = jnp.sin(speeds[i] * linear(params[f"dense_{i}"], x))
+        x = linear(params[f"dense_{count - 1}"], x) + offset
+        return ACTIVATIONS[last](x)
+
+    return Architecture(init, apply, (widths[0],))
+
+
+def grid(*sizes: int, order: str = "xy") -> np.ndarray:
+    """Coordinates of the samples of an image or a volume, in [-1, 1].
+
+    Args:
+        sizes: samples along each axis of the array, `(height, width)` for an image.
+        order: "xy": the last axis of the array is the first coordinate, as in the MNIST INRs of
+            Navon et al. 2023 (x fastest, x first); "ij": coordinates in the order of the axes.
+
+    Returns:
+        float32 `(prod(sizes), len(sizes))`, in row-major order of the array.
+
+    Example:
+        >>> grid(2, 3).tolist()[:3]
+        [[-1.0, -1.0], [0.0, -1.0], [1.0, -1.0]]
+    """
+    if order not in ("xy", "ij"):
+        raise ValueError(f"order: {order!r}; 'xy' or 'ij'.")
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in sizes), indexing="ij")
+    axes = axes[::-1] if order == "xy" else axes
+    return np.stack([axis.ravel() for axis in axes], axis=-1).astype(np.float32)
