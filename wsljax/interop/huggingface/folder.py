@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from . import gpt2, llama, vit
 from ..safetensors_folder import CONFIG, read_json, read_safetensors, write_json, write_safetensors
 from ..tensors import Network, read_params, write_state
+from . import gpt2, llama, vit
 
 FAMILIES: Mapping[str, ModuleType] = {"gpt2": gpt2, "llama": llama, "vit": vit}
 

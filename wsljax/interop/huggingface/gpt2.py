@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from .. import layers
 from ..activations import activation
-from .config_fields import head_of, read_fields
 from ..tensors import Network, Tensor, kernel_rows, norm_rows
+from .config_fields import head_of, read_fields
 
 HEADS = ("GPT2LMHeadModel", "GPT2Model")
 PREFIX = "transformer."  # of the names under a head; the first published files go without

@@ -12,9 +12,9 @@ import jax
 
 from .. import layers
 from ..activations import activation
+from ..tensors import Network, Tensor, kernel_rows, norm_rows
 from .config_fields import head_of, read_fields
 from .rotary import frequencies, rotate
-from ..tensors import Network, Tensor, kernel_rows, norm_rows
 
 HEADS = ("LlamaForCausalLM", "LlamaModel")
 PREFIX = "model."
