@@ -20,8 +20,10 @@ from wsljax.zoo.hyper import complete_hyper
 from wsljax.zoo.metrics import METRICS
 from wsljax.zoo.optimisers import OPTIMISERS, OptimiserState, Rule, optimiser_rules
 from wsljax.zoo.population import ROLES, Population, concatenate
+from wsljax.zoo.schedules import SCHEDULES
 from wsljax.zoo.split import Split, split
-from wsljax.zoo.training import total_work, train
+from wsljax.zoo.supervised import supervised
+from wsljax.zoo.training import total_work, train, train_chunks
 from wsljax.zoo.verify import Evaluation, FunctionMismatch, verify
 
 from wsljax.zoo.architectures.siren import grid  # isort: skip  (registers the architectures)
@@ -40,6 +42,7 @@ __all__ = [
     "Population",
     "ROLES",
     "Rule",
+    "SCHEDULES",
     "Split",
     "activate",
     "chunk_size",
@@ -53,7 +56,9 @@ __all__ = [
     "pad_models",
     "register_architecture",
     "split",
+    "supervised",
     "total_work",
     "train",
+    "train_chunks",
     "verify",
 ]

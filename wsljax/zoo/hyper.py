@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsljax.zoo.optimisers import OPTIMISERS, Rule, optimiser_rules
+from wsljax.zoo.schedules import SCHEDULES
 
 #: Columns that `zoo.train` itself reads, and their defaults. Any other column is the user's own.
 DEFAULTS = {
@@ -34,22 +35,32 @@ class Hyper(NamedTuple):
     count: int
 
 
-def complete_hyper(hyper: Mapping[str, Any], *, steps: int | None = None) -> Hyper:
+def complete_hyper(
+    hyper: Mapping[str, Any],
+    *,
+    steps: int | None = None,
+    words: Mapping[str, Sequence[str]] | None = None,
+) -> Hyper:
     """Check the columns of a population to train, and fill in what is not given.
 
     Args:
         hyper: name -> one value a network. Read by `zoo.train`: `seed` (default 0, 1, ...),
             `steps`, `optimiser` (names, or codes into `zoo.OPTIMISERS`), `learning_rate`,
-            `weight_decay`, `epsilon`, and where given `momentum` and `square_decay`. Others
-            may have any shape `(models, ...)` and are handed to `init` and `loss`.
+            `weight_decay`, `epsilon`, and where given `momentum`, `square_decay`, `schedule`
+            (names of `zoo.SCHEDULES`) with `warmup` (steps), `clip_norm` (of gradients) and
+            `data_fraction` (share of the samples that the network sees). Others may have any shape
+            `(models, ...)` and are handed to `init` and `loss`. A column of words becomes codes.
         steps: training length of networks without a `steps` column.
+        words: for columns of words, all those that a code may stand for, in order; those that occur,
+            sorted, if they are not given.
 
     Returns:
         A `Hyper`.
 
     Raises:
-        ValueError: no columns, different lengths, an unknown optimiser, words or NaN where numbers
-            are needed, a negative or fractional number of steps; the column is named.
+        ValueError: no columns, different lengths, an unknown optimiser, schedule or word, NaN where
+            numbers are needed, a negative or fractional number of steps, a share outside [0, 1]; the
+            column is named.
 
     Example:
         >>> hyper = complete_hyper({"learning_rate": [0.1, 0.01]}, steps=100)
@@ -68,16 +79,25 @@ def complete_hyper(hyper: Mapping[str, Any], *, steps: int | None = None) -> Hyp
             raise ValueError("give `steps`, either as an option or as a column of `hyper`.")
         columns["steps"] = np.full(count, steps)
     names = _optimiser_names(columns.pop("optimiser"))
+    labels: dict[str, tuple[str, ...]] = {"optimiser": tuple(OPTIMISERS)}
+    words = {"schedule": SCHEDULES, **(words or {})}
     for name, column in columns.items():
+        if column.dtype.kind in "UT" or column.dtype == object:
+            labels[name] = tuple(words.get(name) or sorted({str(word) for word in column}))
+            column = _codes(name, column, labels[name])
         columns[name] = _numbers(name, column)
-    for name in ("seed", "steps"):
-        columns[name] = _counts(name, columns[name])
+    for name in ("seed", "steps", "warmup"):
+        if name in columns:
+            columns[name] = _counts(name, columns[name])
+    for name in ("data_fraction", "label_noise", "dropout"):
+        if np.any(columns.get(name, 0.5) < 0) or np.any(columns.get(name, 0.5) > 1):
+            raise ValueError(f"hyper column {name!r} holds shares, from 0 to 1.")
     rules = optimiser_rules(
         names, momentum=columns.get("momentum"), square_decay=columns.get("square_decay")
     )
     codes = [list(OPTIMISERS).index(name) for name in names]
     columns["optimiser"] = np.array(codes, np.int32)
-    return Hyper(columns, rules, {"optimiser": tuple(OPTIMISERS)}, count)
+    return Hyper(columns, rules, labels, count)
 
 
 def _common_length(columns: Mapping[str, np.ndarray]) -> int:
@@ -111,12 +131,21 @@ def _optimiser_names(column: np.ndarray) -> Sequence[str]:
     return [str(name) for name in column]
 
 
+def _codes(name: str, column: np.ndarray, known: Sequence[str]) -> np.ndarray:
+    unknown = sorted({str(word) for word in column.ravel()} - set(known))
+    if unknown:
+        raise ValueError(
+            f"hyper column {name!r} has {unknown[0]!r}; known are {', '.join(known)}."
+        )
+    code = {word: i for i, word in enumerate(known)}
+    return np.array([code[str(word)] for word in column.ravel()], np.int32).reshape(column.shape)
+
+
 def _numbers(name: str, column: np.ndarray) -> np.ndarray:
     """The column in 32 bits, as jax holds it by default."""
     if column.dtype.kind not in "iufb":
         raise ValueError(
-            f"hyper column {name!r} holds {column.dtype}, not numbers; give integer codes, and "
-            "their names in `labels`."
+            f"hyper column {name!r} holds {column.dtype}, neither numbers nor words."
         )
     if column.dtype.kind == "f":
         if not np.all(np.isfinite(column)):
