@@ -26,7 +26,8 @@ from wsljax.zoo.supervised import supervised
 from wsljax.zoo.training import total_work, train, train_chunks
 from wsljax.zoo.verify import Evaluation, FunctionMismatch, verify
 
-from wsljax.zoo.architectures.siren import grid  # isort: skip  (registers the architectures)
+from wsljax.zoo.architectures.lora import lora_function  # isort: skip  (registers them all)
+from wsljax.zoo.architectures.siren import grid  # isort: skip
 
 __all__ = [
     "ACTIVATIONS",
@@ -51,6 +52,7 @@ __all__ = [
     "evaluate",
     "export_function",
     "grid",
+    "lora_function",
     "map_chunks",
     "optimiser_rules",
     "pad_models",

@@ -227,7 +227,7 @@ class Function:
 
     def __repr__(self) -> str:
         usual = inspect.signature(ARCHITECTURES[self.architecture]).parameters
-        inside = [f"{k}={v!r}" for k, v in self.settings.items() if v != usual[k].default]
+        inside = [f"{k}={_short(v)}" for k, v in self.settings.items() if v != usual[k].default]
         return f"Function({', '.join([self.architecture, *inside])})"
 
 
@@ -364,6 +364,11 @@ def _make(architecture: str, text: str) -> Architecture:
 def _deserialised(program: bytes) -> Any:
     require("flatbuffers", extra="data")
     return jax.export.deserialize(bytearray(program))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:40]}... ({len(text)} characters)"
 
 
 def _read(function: Any, rows: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -9,14 +9,18 @@ import jax.numpy as jnp
 
 
 def cross_entropy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Mean cross entropy of logits `(n, classes)` and integer classes `(n,)`, in nats."""
+    """Mean cross entropy of logits `(..., classes)` and integer classes `(...)`, in nats.
+
+    Negative classes are left out, here and in `accuracy`.
+    """
     scores = jax.nn.log_softmax(outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32)))
-    return -jnp.mean(jnp.take_along_axis(scores, targets[..., None].astype(jnp.int32), axis=-1))
+    place = jnp.maximum(targets, 0)[..., None].astype(jnp.int32)
+    return -_mean_of(jnp.take_along_axis(scores, place, axis=-1)[..., 0], targets)
 
 
 def accuracy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     """Share of the batch whose largest logit is the class."""
-    return jnp.mean((jnp.argmax(outputs, axis=-1) == targets).astype(jnp.float32))
+    return _mean_of((jnp.argmax(outputs, axis=-1) == targets).astype(jnp.float32), targets)
 
 
 def binary_cross_entropy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
@@ -33,6 +37,12 @@ def mse(outputs: jax.Array, targets: jax.Array) -> jax.Array:
 def psnr(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     """Peak signal-to-noise ratio in decibels, of signals of range 1."""
     return -10 * jnp.log10(jnp.maximum(mse(outputs, targets), 1e-12))
+
+
+def _mean_of(values: jax.Array, targets: jax.Array) -> jax.Array:
+    """The mean over those that have a class."""
+    counts = targets >= 0
+    return jnp.sum(jnp.where(counts, values, 0)) / jnp.maximum(jnp.sum(counts), 1)
 
 
 #: name -> `metric(outputs (n, ...), targets (n, ...)) -> scalar`.

@@ -1,5 +1,5 @@
 """Architectures by name; importing this registers them with `zoo.Function`."""
 
-from wsljax.zoo.architectures import cnn, mlp, siren
+from wsljax.zoo.architectures import cnn, fields, lora, mlp, recurrent, siren, transformer
 
-__all__ = ["cnn", "mlp", "siren"]
+__all__ = ["cnn", "fields", "lora", "mlp", "recurrent", "siren", "transformer"]
