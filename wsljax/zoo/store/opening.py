@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from wsljax.zoo.population import Population
 from wsljax.zoo.store.files import check_folder
 from wsljax.zoo.store.index import read_index
 from wsljax.zoo.store.shards import RESIDENT, Shards
@@ -81,7 +80,7 @@ def open(
 
 
 class _Checked:
-    """As much of a population as `verify` asks for, so that it reads no other networks."""
+    """A zoo for `verify`, which asks what columns there are: it need not read them all for that."""
 
     def __init__(self, stored: StoredZoo):
         self.columns = dict.fromkeys(stored.column_names)
@@ -90,8 +89,8 @@ class _Checked:
     def __len__(self) -> int:
         return len(self._stored)
 
-    def take(self, index: Any) -> Population:
-        return self._stored.take(index)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stored, name)
 
 
 def _abstract(leaf: Any) -> Any:

@@ -26,7 +26,7 @@ class Leaf:
         path: as in `"dense_0/kernel"`.
         kind: "array", one a network; "value", JSON that all share; "given", something else that all
             share (a function), which is not stored: it comes from `like`.
-        dtype: of an array, or of a numpy scalar.
+        dtype: of an array.
         shape: of one network's array.
         value: of a value; the name of the type of what is to be given.
     """
@@ -153,8 +153,6 @@ def _leaf(path: str, leaf: Any) -> Leaf:
             )
             raise ValueError(f"{path!r} has dtype {leaf.dtype}, which cannot be stored; {remedy}.")
         return Leaf(path, "array", dtype_name(leaf.dtype), tuple(leaf.shape[1:]))
-    if isinstance(leaf, np.generic) and dtype_name(leaf.dtype) and leaf.dtype.kind in "biuf":
-        return Leaf(path, "value", dtype_name(leaf.dtype), value=_plain(leaf.item()))
     if type(leaf) in (bool, int, float, str):
         return Leaf(path, "value", value=_plain(leaf))
     return Leaf(path, "given", value=type(leaf).__name__)
@@ -167,8 +165,7 @@ def _plain(value: Any) -> Any:
 
 
 def _value(leaf: Leaf) -> Any:
-    value = float(leaf.value["float"]) if isinstance(leaf.value, dict) else leaf.value
-    return value if leaf.dtype is None else jnp.dtype(leaf.dtype).type(value)
+    return float(leaf.value["float"]) if isinstance(leaf.value, dict) else leaf.value
 
 
 def _nodes(treedef: Any) -> Any:

@@ -42,6 +42,7 @@ CODES = {name: code for code, name in DTYPES.items()}
 PIECE = 2**20  # bytes read or written at a time: what fits a cache is checksummed for little
 LARGEST_HEADER = 100_000_000  # as safetensors has it
 ALIGNMENT = 64
+WRITE_BEHIND = 2**24  # bytes after which the disk is set to work, while the rest is prepared
 
 
 class DamagedFile(ValueError):
@@ -78,14 +79,17 @@ def write_tensors(file: FileIO, tensors: Mapping[str, np.ndarray]) -> Written:
     checksums = [0] * len(order)
     header = _header(tensors, order, checksums)
     _write(file, header)
-    total = len(header)
+    total, flushed = len(header), 0
     for number, name in enumerate(order):
         data = _bytes(tensors[name])
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
             checksums[number] = zlib.crc32(piece, checksums[number])
             _write(file, piece)
-        total += len(data)
+            total += len(piece)
+            if total - flushed >= WRITE_BEHIND:
+                _start_flushing(file, flushed, total)
+                flushed = total
     header = _header(tensors, order, checksums)  # of the same length: checksums have eight digits
     file.seek(0)
     _write(file, header)
@@ -116,7 +120,7 @@ def read_header(path: Path, written: Written) -> dict[str, Tensor]:
         raise DamagedFile("its header fails its checksum")
     try:
         return _parse(header, size)
-    except (KeyError, TypeError, ValueError, RecursionError) as e:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as e:
         raise DamagedFile(f"its header is not one that was written here ({e!r})") from e
 
 
@@ -225,6 +229,12 @@ def _write(file: FileIO, data: Any) -> None:
     left = memoryview(data)
     while len(left):
         left = left[file.write(left) :]
+
+
+def _start_flushing(file: FileIO, start: int, stop: int) -> None:
+    """Have the system write a range to the disk without waiting for it; fsync comes at the end."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), start, stop - start, os.POSIX_FADV_DONTNEED)
 
 
 def _count(shape: tuple[int, ...]) -> int:
