@@ -143,7 +143,6 @@ def times(report: Report, folder: Path, models: int) -> None:
     report.add(
         f"write {what}, 1,000 at a time", "seconds", found["writer"], found["copy"], reference
     )
-    del population
     warm = {
         "read shuffled": lambda: read_shuffled(saved),
         "read shuffled, 64 MiB resident": lambda: read_shuffled(saved, SHARD),

@@ -76,6 +76,26 @@ def describe_population(index: Index, population: Population, given: Given) -> I
     return replace(index, columns=tuple(columns.items()))
 
 
+def check_evaluation(index: Index) -> None:
+    """Refuse an evaluation that cannot be repeated when the zoo is opened.
+
+    Raises:
+        ValueError: there is no function to run, or no column to compare with.
+    """
+    if index.evaluation is None:
+        return
+    if index.function is None:
+        raise ValueError(
+            "the evaluation cannot be repeated: neither the population nor the writer has a "
+            "`function` (`zoo.Function`, `zoo.export_function`)."
+        )
+    own = index.evaluation["own_targets"]
+    wanted = {*index.evaluation["columns"], *([own] if own is not None else [])}
+    missing = sorted(wanted - {name for name, _ in index.columns})
+    if missing:
+        raise ValueError(f"the evaluation is of columns {missing}, which the population lacks.")
+
+
 def _meaning(given: Given, name: str) -> tuple[Any, str | None]:
     return given.labels.get(name), given.roles.get(name)
 

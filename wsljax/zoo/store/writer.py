@@ -132,7 +132,9 @@ class Writer:
         """
         with self._thread:
             self._require_open()
-            self._index = describing.describe_population(self._index, population, self._given)
+            index = describing.describe_population(self._index, population, self._given)
+            describing.check_evaluation(index)
+            self._index = index
             leaves = [leaf for leaf in jax.tree.leaves(population.params) if is_stacked(leaf)]
             names, columns = tensor_names(self._index)
             sources = dict(zip(names, leaves, strict=True))
@@ -162,7 +164,20 @@ class Writer:
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is not None and not self._keep_after_failure():
+            self._abandon()
         self.close(complete=kind is None)
+
+    def _keep_after_failure(self) -> bool:
+        """Whether there are networks to finish, or a zoo that was there before."""
+        return self._index.structure is not None or (self.folder / INDEX).exists()
+
+    def _abandon(self) -> None:
+        """Leave nothing of what was begun."""
+        ours = self._index.generation
+        others = {path.name for path in self.folder.iterdir() if ours not in path.name}
+        remove_leftovers(self.folder, others)
+        self._stop()
 
     def _require_open(self) -> None:
         if self._lock is None:
@@ -259,10 +274,8 @@ class _Replacer(Writer):
         if evaluation is not None:
             self._keep_evaluation(evaluation)
 
-    def __exit__(self, kind: Any, *rest: Any) -> None:
-        if kind is not None:
-            return self._stop()  # the zoo that was there stays
-        super().__exit__(kind, *rest)
+    def _keep_after_failure(self) -> bool:
+        return False  # the zoo that was there stays, with nothing of this one
 
 
 def _on_host(source: Any, start: int, stop: int) -> np.ndarray:
