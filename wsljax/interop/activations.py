@@ -53,7 +53,7 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
-def activation(name: Any, field: str) -> Callable[[jax.Array], jax.Array]:
+def activation(name: Any, field: str) -> Callable[..., Any]:
     """The function of that name; functions are handed through.
 
     Raises:

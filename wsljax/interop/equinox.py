@@ -99,7 +99,8 @@ def _leaves_like(floats: Any, params: Any) -> Any:
     expected, paths = by_paths(floats)
     leaves = []
     for parts in paths:
-        node, there = params, expected
+        node: Any = params
+        there: Any = expected
         for part in parts:
             node = node.get(part) if isinstance(node, dict) else None
             there = there[part]

@@ -37,7 +37,7 @@ def huggingface_network(config: Mapping[str, Any], *, ignore: tuple[str, ...] = 
         >>> network.tensors[0].name
         'transformer.wte.weight'
     """
-    family = config.get("model_type")
+    family = str(config.get("model_type"))
     if family not in FAMILIES:
         raise ValueError(f"model_type {family!r} is not supported: only {', '.join(FAMILIES)}")
     if config.get("quantization_config"):

@@ -30,7 +30,7 @@ def frequencies(config: Mapping[str, Any], dims: int) -> np.ndarray:
         raise ValueError(
             f"config: heads have {dims} dims; rotary positions turn pairs, so they must be even"
         )
-    rope = {"rope_theta": config.get("rope_theta") or 10000.0}
+    rope: dict[str, Any] = {"rope_theta": config.get("rope_theta") or 10000.0}
     rope |= config.get("rope_scaling") or {}
     rope |= config.get("rope_parameters") or {}
     kind = rope.get("rope_type") or rope.get("type") or "default"
