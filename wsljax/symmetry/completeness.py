@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.flatten_util
 import numpy as np
 
-from .._compat import enable_x64
+from .generators.directions import jacobian, row_space, spanned, tangents
 from .generators.probe import CannotProbe, Probe
 from .spec import Spec
 
 LARGEST = 6000
 """Parameters of the largest network that is looked at: the matrix is dense."""
-SMALL, GAP = 1e-9, 1e-3
 
 
 class Completeness(NamedTuple):
@@ -71,70 +68,7 @@ def completeness(
         )
     try:
         probe = Probe(fn, spec, params, inputs)
-        jacobian = _jacobian(probe, draws)
-        tangents = _tangents(probe, spec)
+        _, null = row_space(jacobian(probe, probe.given, draws))
+        return Completeness(spanned(tangents(probe, spec, probe.given)), len(null))
     except CannotProbe as e:
         raise ValueError(f"`fn` cannot be differentiated in float64: {e}") from e
-    sizes = np.linalg.svd(jacobian, compute_uv=False)
-    nullity = size - _rank(sizes)
-    if not tangents.size:
-        return Completeness(0, nullity)
-    lengths = np.linalg.norm(tangents, axis=1)
-    tangents = tangents[lengths > 1e-12 * np.max(lengths)]
-    tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
-    return Completeness(_rank(np.linalg.svd(tangents, compute_uv=False)), nullity)
-
-
-def _rank(sizes: np.ndarray) -> int:
-    """Numerical rank: cut at the first wide gap among what may be rounding, if there is one."""
-    sizes = sizes[sizes > 0]
-    if not len(sizes):
-        return 0
-    ratios = sizes[1:] / sizes[:-1]
-    below = np.flatnonzero((sizes[1:] < SMALL * sizes[0]) & (ratios < GAP))
-    if len(below):
-        return int(below[0]) + 1
-    return int(np.sum(sizes > SMALL * 1e-4 * sizes[0]))
-
-
-def _jacobian(probe: Probe, draws: int | None) -> np.ndarray:
-    """Rows: outputs over many inputs, at the given parameters; columns: all entries of all leaves."""
-    leaves = probe.given
-    y = probe.draw(0)[2]
-    size = sum(x.size for x in leaves)
-    n = draws or int(np.ceil(3 * size / len(y))) + 2
-    directions = [
-        {name: _one(index.shape, k)}
-        for name, (_, index) in probe.places.items()
-        for k in range(index.size)
-    ]
-    rows = []
-    for k in range(n):
-        ins = probe.inputs_at(k)
-        rows.append(probe.push(directions, leaves, ins).T)
-    return np.concatenate(rows)
-
-
-def _one(shape: tuple[int, ...], k: int) -> np.ndarray:
-    out = np.zeros(shape)
-    out.reshape(-1)[k] = 1.0
-    return out
-
-
-def _tangents(probe: Probe, spec: Spec) -> np.ndarray:
-    """Rows: directions of the Lie algebra at the given parameters."""
-    with enable_x64():
-        zero = {n: np.asarray(x) for n, x in spec.algebra().items()}
-    if not zero:
-        return np.zeros((0, 0))
-
-    def moved(v, leaves):
-        out = spec.act(spec.exp(v), probe.treedef.unflatten(leaves))
-        return jax.numpy.concatenate([x.ravel() for x in jax.tree.leaves(out)])
-
-    def all_of(v, leaves):
-        _, push = jax.linearize(lambda w: moved(w, leaves), v)
-        flat, unravel = jax.flatten_util.ravel_pytree(v)
-        return jax.lax.map(lambda e: push(unravel(e)), jax.numpy.eye(flat.size))
-
-    return np.asarray(probe.program("tangents", all_of, zero, probe.given))

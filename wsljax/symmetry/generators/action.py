@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from .. import elements
 from ..axes import Fixed, Unit
 from ..layout import blocks_of, decompose, recompose, spread
+from .amounts import expand, shrink
 from .kinds import (
     Gain,
     Generator,
@@ -31,7 +32,6 @@ from .kinds import (
     Sign,
     Term,
     Uniform,
-    part_slices,
     wider,
 )
 
@@ -86,26 +86,6 @@ def _along(x: jax.Array, matrix: jax.Array, where: tuple[int, ...]) -> jax.Array
     y = y.reshape(*shape[:n], -1, shape[-1])
     y = jnp.matmul(y, matrix, precision="highest").reshape(shape)
     return y.transpose([order.index(k) for k in range(x.ndim)])
-
-
-def expand(gen: Shift, t: jax.Array, like: jax.Array) -> jax.Array:
-    """The amount of a shift, with the axes of its target."""
-    left_out = {*gen.constant, *(k for k, _ in gen.part)}
-    kept = [k for k in range(like.ndim) if k not in left_out]
-    x = spread(t, kept, like.ndim)
-    if not gen.part:
-        return jnp.broadcast_to(x, like.shape)
-    where = part_slices(gen.part, like.ndim)
-    zero = jnp.zeros(like.shape, t.dtype)
-    return zero.at[where].set(jnp.broadcast_to(x, zero[where].shape))
-
-
-def shrink(gen: Shift, x: jax.Array) -> jax.Array:
-    """The amount of which :func:`expand` makes ``x``."""
-    x = x[part_slices(gen.part, x.ndim)]
-    for k in sorted({*gen.constant, *(k for k, _ in gen.part)}, reverse=True):
-        x = x.mean(k)
-    return x
 
 
 def act_on_part(gen: Generator, g: jax.Array, term: Term, x: jax.Array, blocks) -> jax.Array:

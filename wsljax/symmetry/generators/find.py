@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
+from .absorbed import absorbed_shifts
 from .epsilon import approximate
 from .flips import signs
 from .kinds import KINDS, Generator, named_apart
@@ -16,6 +17,7 @@ from .probe import CannotProbe, Probe
 from .rotary import rotary
 from .search import Search
 from .shifts import carried_shifts, free_shifts
+from .translations import translations
 from .verify import verified
 
 
@@ -77,7 +79,8 @@ def _candidates(search: Search, wanted: Sequence[str], refused: Collection) -> l
     if "uniform" in wanted:
         found += uniform(search, mixing)
     if "shift" in wanted:
-        found += [*free_shifts(search), *(g for f in each for g in f.shifts)]
+        free = free_shifts(search)
+        found += [*free, *translations(search, free), *(g for f in each for g in f.shifts)]
     return named_apart(found)
 
 
@@ -120,6 +123,7 @@ def _of_units(
             found.shifts.extend(over_gain(g, under.get(g.target)) for g in k.carried)
             found.shifts.extend(reader_shifts(search, k.norms))
             found.shifts.extend(gained_shifts(search, u, k.scaled))
+        found.shifts.extend(absorbed_shifts(search, units))
     return found
 
 
@@ -128,6 +132,13 @@ class _Known:
 
     def __init__(self, search: Search, units):
         self.scaled, self.joint = scales(search, units)
+        if not self.scaled and not units.over:
+            whole = len(search.places(units))
+            search.split.add(units.name)
+            if len(search.places(units)) > whole:
+                self.scaled, self.joint = scales(search, units)
+            if not self.scaled:
+                search.split.discard(units.name)
         self.carried = carried_shifts(search, units)
         self.norms = norms(search, units, self.scaled, {g.target for g in self.carried})
 

@@ -87,8 +87,9 @@ class Shift(Generator):
     """A block plus an amount that does not matter, or that ``carries`` take out of another bias.
 
     Its element has the axes of the block ``target`` (``over``, of the sizes ``sizes``), those in
-    ``constant`` left out: along these the amount is the same. ``part`` is as in :class:`Term`, and its
-    axes are left out likewise. ``terms`` are blocks of the same axes that
+    ``constant`` left out: along these the amount is the same. With a ``basis``, these axes are fixed, and it
+    goes along the vectors of the basis, one for each entry of the first axis of the element. ``part`` is as
+    in :class:`Term`, and its axes are left out likewise. ``terms`` are blocks of the same axes that
     are moved along, by ``exponent`` times the amount. ``gains`` multiply it, their axes at the axes
     ``seats`` of the target (a reader of a LayerNorm: what it reads sums to nothing once divided by the
     gain).
@@ -99,6 +100,7 @@ class Shift(Generator):
     part: tuple[tuple[int, int], ...] = ()
     gains: tuple[Gain, ...] = ()
     seats: tuple[int, ...] = ()
+    basis: tuple[tuple[float, ...], ...] = ()
 
     kind: ClassVar[str] = "shift"
 

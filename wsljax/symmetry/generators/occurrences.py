@@ -46,29 +46,34 @@ class Occurrence:
         return tuple(index)
 
 
-def occurrences(spec, name: str, leave_out: set[str], parts_left_out=frozenset()) -> list:
-    """All places of the units ``name``, in the order of the layout."""
+def occurrences(
+    spec, name: str, leave_out: set[str], parts_left_out=frozenset(), split: bool = False
+) -> list:
+    """All places of the units ``name``, in the order of the layout; ``split``: with the parts of any block."""
     return [
         Occurrence(b.name, k, b.parents[k] if b.parents else (), (), part)
         for b in spec.layout
         if b.name not in leave_out
         for k, label in enumerate(b.axes)
         if label == name
-        for part in (parts(spec, b) if spec.over(name) else ((),))
+        for part in (parts(spec, b, split) if split or spec.over(name) else ((),))
         if (b.name, part) not in parts_left_out
     ]
 
 
-def parts(spec, block) -> list[tuple[tuple[int, int], ...]]:
+def parts(spec, block, split: bool = False) -> list[tuple[tuple[int, int], ...]]:
     """The parts of a block that may move apart: where dimensions of heads stand beside a short fixed axis,
-    that may count queries, keys and values."""
+    that may count queries, keys and values; with ``split``, any units beside the shortest fixed axis, that
+    may count values and gates."""
     nested = any(label in spec._units and spec.over(label) for label in block.axes)
     short = [
         k
         for k, (label, n) in enumerate(zip(block.axes, block.shape, strict=True))
         if label == "_" and 1 < n <= LONGEST_PACK
     ]
-    if not nested or len(short) != 1:
+    if split:
+        short = sorted(short, key=lambda k: (block.shape[k], -k))[:1]
+    if not (nested or split) or len(short) != 1:
         return [()]
     return [((short[0], i),) for i in range(block.shape[short[0]])]
 

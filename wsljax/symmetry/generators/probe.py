@@ -117,11 +117,12 @@ class Probe:
                     return leaves, inputs, y
         raise CannotProbe("outputs are not finite at random parameters around the given ones")
 
-    def inputs_at(self, k: int) -> list:
-        """The ``k``-th random inputs, at the given parameters."""
+    def inputs_at(self, k: int, leaves: Sequence | None = None, spread: float = 3.0) -> list:
+        """The ``k``-th random inputs, at the given parameters or others."""
+        at = self.given if leaves is None else list(leaves)
         for additive in (True, False):
-            inputs = self._inputs(np.random.default_rng([k, 29]), additive, 3.0)
-            if np.all(np.isfinite(self.evaluate([self.given], inputs)[0])):
+            inputs = self._inputs(np.random.default_rng([k, 29]), additive, spread)
+            if np.all(np.isfinite(self.evaluate([at], inputs)[0])):
                 return inputs
         raise CannotProbe("outputs are not finite at random inputs around the given ones")
 

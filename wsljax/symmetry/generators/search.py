@@ -27,21 +27,30 @@ class Search:
         self.probe, self.spec = probe, probe.spec
         self.tolerance = probe.tolerance
         self.blocks = {b.name: b for b in self.spec.layout}
+        self.split: set[str] = (
+            set()
+        )  # units that stand beside themselves: parts of blocks move apart
         self.kin = Kin(self.spec, probe.uses if shared else None)
-        pieces = {(n, part): b for n, b in self.blocks.items() for part in parts(self.spec, b)}
+        whole = {(n, part): b for n, b in self.blocks.items() for part in parts(self.spec, b)}
+        packed = {
+            (n, part): b for n, b in self.blocks.items() for part in parts(self.spec, b, split=True)
+        }
+        pieces = whole | packed
         first = self.kin.first(list(pieces))
         sizes = self._sensitivities({piece: pieces[piece] for piece in set(first.values())})
         sizes = {piece: sizes[first[piece]] for piece in pieces}
         limit = 1e-2 * self.tolerance * max(sizes.values(), default=0.0)
         self.weight = {n: max(w for (m, _), w in sizes.items() if m == n) for n in self.blocks}
         self.free = {n for n, w in self.weight.items() if w <= limit}
-        self.free_parts = {
-            (n, part) for (n, part), w in sizes.items() if w <= limit and n not in self.free
-        }
+        idle = {(n, part) for (n, part), w in sizes.items() if w <= limit and n not in self.free}
+        self.free_parts = {piece for piece in idle if piece in whole}
+        self.idle_parts = {piece for piece in idle if piece in packed}
 
     def places(self, units) -> list[Occurrence]:
         """Where units stand and matter; those that are :meth:`layered` only in the layers."""
-        found = occurrences(self.spec, units.name, self.free, self.free_parts)
+        split = units.name in self.split
+        idle = self.idle_parts if split else self.free_parts
+        found = occurrences(self.spec, units.name, self.free, idle, split)
         for label in units.over[len(self.spec.over(units.name)) :]:
             found = [
                 replace(o, parents=(*o.parents, self.blocks[o.block].axes.index(label)))
@@ -65,7 +74,7 @@ class Search:
         """How far the outputs move when one part of a block moves at random."""
         out = dict.fromkeys(pieces, 0.0)
         for k in range(LEAST_DRAWS + 1):
-            leaves, inputs, _ = self.probe.draw(k)
+            leaves, inputs, y = self.probe.draw(k)
             random = np.random.default_rng([k, 5])
             directions = []
             for (n, part), b in pieces.items():
@@ -74,7 +83,7 @@ class Search:
                 directions.append({n: x})
             found = self.probe.push(directions, leaves, inputs)
             for piece, row in zip(pieces, found, strict=True):
-                out[piece] = max(out[piece], float(np.linalg.norm(row)))
+                out[piece] = max(out[piece], float(np.linalg.norm(row)) / _spread(y))
         return out
 
     def columns(self, make, k: int, at=None) -> np.ndarray:
@@ -87,7 +96,7 @@ class Search:
         part = np.array(self.probe.push(make(k, leaves), leaves, inputs).T)
         wrong = ~np.isfinite(part)  # what cannot be differentiated here is null in no direction
         part[wrong] = np.random.default_rng(k).standard_normal(int(wrong.sum()))
-        return sketch(part, k) / (np.std(y) or np.max(np.abs(y)) or 1.0)
+        return sketch(part, k) / _spread(y)
 
     def some_columns(self, make, at=None) -> np.ndarray:
         """Columns at the first draws."""
@@ -114,7 +123,8 @@ class Search:
     def _null(self, columns: np.ndarray, tolerance: float) -> np.ndarray:
         """A column that is zero is a null vector by itself."""
         norms = np.linalg.norm(columns, axis=0)
-        alive = norms > 1e-2 * tolerance * np.max(norms, initial=0)
+        typical = max(self.weight.values(), default=0.0)  # a single column may be all rounding
+        alive = norms > 1e-2 * tolerance * np.max(norms, initial=typical)
         alone = np.eye(len(norms))[~alive]
         if not alive.any():
             return alone
@@ -153,6 +163,8 @@ class Search:
         out: dict[str, list[list]] = {}
         for first, *others in self.kin.families(self.places):
             out[first.name] = found = find(first)
+            if first.name in self.split:
+                self.split.update(units.name for units in others)
             mine = [o.block for o in self.places(first)]
             for units in others:
                 relation = self.kin.between(mine, [o.block for o in self.places(units)])
@@ -179,3 +191,7 @@ class Search:
 
     def sizes(self, over) -> tuple[int, ...]:
         return tuple(self.spec.size_of(o) for o in over)
+
+
+def _spread(y: np.ndarray) -> float:
+    return float(np.std(y) or np.max(np.abs(y)) or 1.0)

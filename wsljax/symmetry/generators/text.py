@@ -65,7 +65,8 @@ def row(gen: Generator) -> tuple[str, str, str, str]:
         places += [f"{_place(t, 'sign')} (-1)^k" for t in gen.terms]
     elif isinstance(gen, Shift):
         along = ",".join(map(str, gen.constant))
-        places = [gen.target + (f" constant along axis {along}" if along else "")]
+        how = f"{len(gen.basis)} vectors" if gen.basis else "constant"
+        places = [gen.target + (f" {how} along axis {along}" if along else "")]
         places[0] += "".join(f" at {i} of axis {k}" for k, i in gen.part)
         places[0] += "".join(f" times {_gain(h)}" for h in gen.gains)
         places += [f"{t.block} times {t.exponent:g}" for t in gen.terms]

@@ -102,7 +102,7 @@ def _centred(g: Generator, others: Sequence[Generator]) -> Generator:
     constant = {
         o.target: o.constant
         for o in others
-        if isinstance(o, Shift) and len(o.constant) == 1 and not o.gains
+        if isinstance(o, Shift) and len(o.constant) == 1 and not o.gains and not o.basis
     }
     carries = []
     for c in g.carries:
@@ -121,7 +121,7 @@ def _unlawful(g: Generator, others: Sequence[Generator]) -> str | None:
         return None
     for o in others:
         for t in terms_on_amount(g, o):
-            if t.axis in g.constant and not getattr(o, "centred", False):
+            if t.axis in g.constant and (g.basis or not getattr(o, "centred", False)):
                 return f"its constant direction is mixed by {o.name}"
             if t.through or t.under or t.offset:
                 return f"what {o.name} makes of it depends on other blocks"

@@ -6,6 +6,7 @@ import numpy as np
 
 from wsljax.symmetry import Shift
 from wsljax.symmetry.generators import Phase
+from wsljax.symmetry.generators.amounts import shrink
 from wsljax.symmetry.layout import spread
 
 from .progress import Progress
@@ -67,6 +68,8 @@ def _amount(gen: Shift, block: str, exponent: float, blocks) -> np.ndarray:
     if block == gen.target:
         for h in gen.gains:
             x = x / spread((blocks[h.block] + h.offset) ** h.power, gen.seats, x.ndim)
+    if gen.basis:
+        return np.asarray(shrink(gen, x))
     chosen = dict(gen.part)
     index = tuple(
         slice(chosen[k], chosen[k] + 1) if k in chosen else slice(None) for k in range(x.ndim)

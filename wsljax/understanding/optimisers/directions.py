@@ -31,6 +31,11 @@ def lengths(spec: Spec, params: Any, metric: Any, zero: Mapping[str, jax.Array])
 def _of(gen, blocks, weights, zero: jax.Array) -> jax.Array:
     if isinstance(gen, Shift):
         m = weights[gen.target]
+        if gen.basis:
+            kept = [k for k in range(m.ndim) if k not in gen.constant]
+            rows = m.transpose([*gen.constant, *kept]).reshape(len(gen.basis[0]), -1)
+            squares = jnp.asarray(gen.basis, zero.dtype) ** 2
+            return (squares @ rows.astype(zero.dtype)).reshape(zero.shape)
         left_out = {*gen.constant, *(k for k, _ in gen.part)}
         kept = tuple(k for k in range(m.ndim) if k not in left_out)
         return gather(m, kept).astype(zero.dtype).reshape(zero.shape)
