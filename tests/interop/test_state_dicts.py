@@ -351,6 +351,19 @@ def test_ambiguous_modules():
         interop.from_state_dict(plain)
 
 
+def test_modules_that_are_not_read():
+    transposed = Tensors().add(a__weight=(3, 4, 2, 2), a__bias=(4,))
+    with pytest.raises(ValueError, match="'a'.*transposed convolution, which is not read"):
+        interop.from_state_dict(transposed, stride=1, padding=0, pool="none")
+    decoder = encoder_tensors("", 1, 6, 5)
+    decoder.put("layers.0.multihead_attn.in_proj_weight", (18, 6))
+    with pytest.raises(ValueError, match="'layers.0.multihead_attn.in_proj_weight' is.*decoder"):
+        interop.from_state_dict(decoder, heads=2, activation="relu", norm_first=False)
+    normed = Tensors().add(a__bias=(4,), a__parametrizations__weight__original0=(4, 1))
+    with pytest.raises(ValueError, match="'a' has tensors.*do not tell what it is"):
+        interop.from_state_dict(normed)
+
+
 def test_options_that_nothing_reads_and_entries_that_are_no_tensors():
     state, *_ = mlp()
     with pytest.raises(TypeError, match="no layer has a setting 'heads'"):

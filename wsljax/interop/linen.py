@@ -17,7 +17,7 @@ def from_linen(
     key: jax.Array | None = None,
     method: str | Callable[..., Any] | None = None,
     mutable: bool | str | Sequence[str] = False,
-    rngs: Mapping[str, jax.Array] | None = None,
+    rngs: dict[str, jax.Array] | None = None,
     **kwargs: Any,
 ) -> tuple[Callable[..., Any], dict]:
     """A pure function of a linen module's variables.

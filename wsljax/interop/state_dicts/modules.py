@@ -71,6 +71,11 @@ def convolution(
     dilation: int | Sequence[int] = 1,
 ) -> Built:
     """``nn.Conv1d``, ``2d``, ``3d``, grouped or not; zero padding."""
+    if shapes.get("bias", shapes["weight"][:1]) != shapes["weight"][:1]:
+        raise ValueError(
+            f"module {name!r}: a kernel {shapes['weight']} with a bias {shapes['bias']} is that of a transposed "
+            "convolution, which is not read"
+        )
     flow.channels = shapes["weight"][0]
     rows = [row(name, "weight", "kernel", CONV), *optional_rows(name, shapes, {"bias": "bias"})]
 

@@ -47,6 +47,11 @@ def module_names(shapes: Shapes) -> list[str]:
         >>> module_names({"0.weight": (3, 2), "0.bias": (3,), "rnn.weight_ih_l0": (12, 3)})
         ['0', 'rnn']
     """
+    crossed = [name for name in shapes if re.search(r"multihead_attn\.(in|q)_proj_weight$", name)]
+    if crossed and any("self_attn." in name for name in shapes):
+        raise ValueError(
+            f"tensor {crossed[0]!r} is that of a transformer's decoder, which is not read"
+        )
     parts = {_whole(name, shapes) for name in shapes if re.search(r"(in|q)_proj_weight$", name)}
     names: dict[str, None] = {}
     for name in shapes:

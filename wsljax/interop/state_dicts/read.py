@@ -37,7 +37,8 @@ def from_state_dict(
         architecture: one of
 
             - "auto": ResNets and VGGs by the names of their modules, everything else as "sequential";
-            - "sequential": modules in the order of the state dict, see below;
+            - "sequential": modules one after another in the order of the state dict; kernels that could be either
+              are read as dense layers and plain convolutions;
             - "resnet", "vgg": as torchvision names them;
             - a list of layers in the order in which they are computed. Each is the name of a module, of an
               activation or of an operation (flatten, max_pool, mean_pool, adaptive_mean_pool, global_mean,

@@ -1,6 +1,7 @@
 """The list of layers of a plain MLP, CNN, recurrent or encoder network, from its state dict.
 
-Modules run in the order of the state dict, which is that of ``__init__`` in torch. What stands between them
+Modules run one after another in the order of the state dict, which is that of ``__init__`` in torch; for
+branches and residual sums there is no reading off. What stands between them
 is not in the file: activation, strides, padding, pooling and how a sequence or an image becomes one vector
 must be said, and are asked for where they matter.
 """
