@@ -8,7 +8,7 @@ from wsljax.train.checkpoint import Checkpointer
 from wsljax.train.logs import JsonlWriter, Log, combine_logs, read_jsonl
 from wsljax.train.loop import FitResult, fit
 from wsljax.train.mesh import make_mesh, replicate, shard
-from wsljax.train.metrics import Interval, bootstrap, kendall_tau, r2
+from wsljax.train.metrics import Interval, bootstrap, kendall_tau, r2, spearman
 from wsljax.train.progress import progress
 from wsljax.train.step import TrainState, epoch_batches, init_state, make_step
 
@@ -32,4 +32,5 @@ __all__ = [
     "read_jsonl",
     "replicate",
     "shard",
+    "spearman",
 ]
