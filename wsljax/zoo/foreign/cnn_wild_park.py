@@ -36,7 +36,8 @@ def _matches(path: Path) -> bool:
         return False
     if (path / SPLITS_FILE).is_file():
         return True
-    return any(True for pattern in ("*/*/", "*/*/*/") for _ in path.glob(f"{pattern}checkpoint.pt"))
+    depths = ("*", "*/*", "*/*/*")  # a zoo, its folder, the folder above
+    return any(True for d in depths for _ in path.glob(f"{d}/checkpoint_*/checkpoint.pt"))
 
 
 @foreign_format("cnn_wild_park", _matches)

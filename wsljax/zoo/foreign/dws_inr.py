@@ -82,8 +82,8 @@ def read_dws_inr(
         networks.append(siren_params(read_torch(checkpoint), str(checkpoint)))
         names.append(str(checkpoint))
         rows.append(row)
-    table = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
-    labels = {}
+    table: dict[str, Any] = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    labels: dict[str, Any] = {}
     if "split" in table:
         table["split"] = split_codes(table["split"], str(file))
         labels["split"] = SPLITS
@@ -126,7 +126,8 @@ def _read_splits(file: Path, root: Path) -> dict[str, tuple[str, int]]:
 
 def _lists(file: Path, part: str, entries: Any, names: tuple[str, ...]) -> list[list[Any]]:
     """Lists of one length out of one part of a splits file."""
-    found = [entries.get(name) if isinstance(entries, dict) else None for name in names]
-    if not all(isinstance(value, list) for value in found) or len({len(v) for v in found}) != 1:
+    values = [entries.get(name) if isinstance(entries, dict) else None for name in names]
+    found = [value for value in values if isinstance(value, list)]
+    if len(found) != len(names) or len({len(value) for value in found}) != 1:
         raise ForeignZooError(f"{file}: {part!r} needs lists {', '.join(names)} of one length.")
     return found

@@ -56,7 +56,7 @@ def read_functa_npz(
         for name in ("modulation", "psnr")
     }
     ranks = {name: [array.ndim for array in parts] for name, parts in arrays.items()}
-    counts = [[len(a) for a in parts] if 0 not in ranks[n] else None for n, parts in arrays.items()]
+    counts = [[a.shape[0] if a.ndim else -1 for a in parts] for parts in arrays.values()]
     if ranks != {"modulation": [2, 2], "psnr": [1, 1]} or counts[0] != counts[1]:
         raise ForeignZooError(
             f"{path} has modulations and PSNRs of ranks {ranks}, lengths {counts}."
@@ -64,7 +64,7 @@ def read_functa_npz(
     table = {
         "psnr": np.concatenate(arrays["psnr"]),
         "split": np.repeat(np.arange(2, dtype=np.int32), counts[0]),
-        "run": np.arange(sum(counts[0] or ()), dtype=np.int32),
+        "run": np.arange(sum(counts[0]), dtype=np.int32),
     }
     params = {"modulation": np.concatenate(arrays["modulation"])}
     roles = {"psnr": "metric", "run": "lineage"}

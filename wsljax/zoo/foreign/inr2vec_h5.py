@@ -46,7 +46,7 @@ def read_inr2vec_h5(
     """
     path, parts = Path(path), chosen(split)
     require("h5py", extra="formats")
-    import h5py
+    import h5py  # pyright: ignore[reportMissingImports]
 
     shapes = [shape for n, m in zip(widths, widths[1:]) for shape in ((m, n), (m,))]
     sizes = [int(np.prod(shape)) for shape in shapes]
@@ -75,5 +75,6 @@ def read_inr2vec_h5(
             )
             names.append(str(file))
             rows.append((label, int(found[1]), SPLITS.index(part)))
-    table = dict(zip(("label", "index", "split"), np.array(rows, np.int32).reshape(-1, 3).T))
+    columns = np.array(rows, np.int32).reshape(-1, 3).T
+    table = {name: column for name, column in zip(("label", "index", "split"), columns)}
     return siren_population(networks, names, table, offset=0.0, labels={"split": SPLITS})

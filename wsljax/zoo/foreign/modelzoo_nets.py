@@ -118,8 +118,8 @@ def activation_names(configs: Sequence[Mapping[str, Any]], where: str) -> list[s
     Raises:
         ForeignZooError: a configuration without one, or with one that is not known.
     """
-    found = [config.get("model::nlin") for config in configs]
-    unknown = sorted({str(name) for name in found if name not in ACTIVATION_NAMES})
+    found = [str(config.get("model::nlin")) for config in configs]
+    unknown = sorted({name for name in found if name not in ACTIVATION_NAMES})
     if unknown:
         raise ForeignZooError(
             f"{where}: 'model::nlin' is {', '.join(unknown)}; known: {', '.join(ACTIVATION_NAMES)}."

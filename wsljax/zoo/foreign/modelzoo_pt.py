@@ -65,7 +65,8 @@ def read_modelzoo_pt(
     ]
     if not parts:
         raise ForeignZooError(f"{path} has none of {', '.join(PARTS[part] for part in wanted)}.")
-    networks, table, names, configs = [], {}, [], []
+    networks, names, configs = [], [], []
+    table: dict[str, Any] = {}
     settings = None
     sets = [(part, _attributes(data[PARTS[part]], path)) for part in parts]
     for part, attributes in sets:
@@ -73,7 +74,7 @@ def read_modelzoo_pt(
         if not isinstance(states, (list, np.ndarray)):
             raise ForeignZooError(f"{path}: {PARTS[part]} has no list `data_in`.")
         rows = len(states)
-        columns = {"split": [SPLITS.index(part)] * rows}
+        columns: dict[str, Any] = {"split": [SPLITS.index(part)] * rows}
         properties = attributes.get("properties") or {}
         columns |= {str(name): list(values) for name, values in properties.items()}
         columns["step"] = list(attributes.get("epochs") or [-1] * rows)

@@ -52,7 +52,7 @@ def read_arrays(
     try:
         header = json.loads(bytes(data[8 : 8 + size]))
         metadata = header.pop("__metadata__", {})
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ForeignZooError(f"{path} has a header that is no JSON object: {error}") from error
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ForeignZooError(f"{path} has metadata that is not text.")
