@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +27,14 @@ from wsljax.zoo.store.tensor_file import (
 MAPPED_AT_ONCE = 256  # files; a process may have about 1,000 open
 RESIDENT = 2**29  # bytes
 FAULT = 2**16  # bytes that the kernel maps around one that is touched
+
+
+class Mapped(NamedTuple):
+    """A shard in memory: its bytes, its arrays `(models, ...)`, and the same as items `(models,)`."""
+
+    buffer: mmap.mmap
+    arrays: list[np.ndarray]
+    items: list[np.ndarray]
 
 
 class Shards:
@@ -50,7 +58,7 @@ class Shards:
         self._begin()
 
     def _begin(self) -> None:
-        self._maps: OrderedDict[int, tuple[mmap.mmap, list[np.ndarray]]] = OrderedDict()
+        self._maps: OrderedDict[int, Mapped] = OrderedDict()
         self._touched = 0
         self._lock = threading.Lock()
         self._verifying = [threading.Lock() for _ in range(16)]
@@ -113,12 +121,12 @@ class Shards:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def arrays(self, number: int) -> list[np.ndarray]:
+    def mapped(self, number: int) -> Mapped:
         """Parameters and columns of a shard, in order, as read-only views of the file."""
         with self._lock:
             if number in self._maps:
                 self._maps.move_to_end(number)
-                return self._maps[number][1]
+                return self._maps[number]
         with self._verifying[number % len(self._verifying)]:
             if number not in self._verified:
                 self.verify(number)
@@ -131,23 +139,25 @@ class Shards:
             raise self._damaged(number, "its size has changed")
         names = [*self._params, *self._columns.values()]
         arrays = [view(buffer, header[name]) for name in names]
+        mapped = Mapped(buffer, arrays, [_items(array) for array in arrays])
         with self._lock:
-            self._maps[number] = buffer, arrays
+            self._maps[number] = mapped
             while len(self._maps) > MAPPED_AT_ONCE:
                 self._maps.popitem(last=False)  # the arrays in use elsewhere keep it mapped
-        return arrays
+        return mapped
 
     def read_rows(self, indices: np.ndarray) -> list[np.ndarray]:
         """Copies of the networks at `indices`, in that order: arrays `(len(indices), ...)`."""
         outputs = self._empty(len(indices))
+        items = [_items(output) for output in outputs]
         order = np.argsort(indices, kind="stable")
         ordered = indices[order]
         ends = np.searchsorted(ordered, self.starts)
         for number in np.flatnonzero(np.diff(ends)):
             part = slice(ends[number], ends[number + 1])
             rows, places = ordered[part] - self.starts[number], order[part]
-            for array, output in zip(self.arrays(int(number)), outputs, strict=True):
-                output[places] = array[rows]
+            for source, target in zip(self.mapped(int(number)).items, items, strict=True):
+                target[places] = source[rows]
             self._count_touched(len(rows), int(number))
         return outputs
 
@@ -161,7 +171,7 @@ class Shards:
             if low >= high:
                 break
             rows = slice(low - int(self.starts[number]), high - int(self.starts[number]))
-            for array, output in zip(self.arrays(number), outputs, strict=True):
+            for array, output in zip(self.mapped(number).arrays, outputs, strict=True):
                 output[low - start : high - start] = array[rows]
             if high == self.starts[number + 1]:
                 self.release([number])
@@ -171,7 +181,7 @@ class Shards:
         """Copies of one network's arrays."""
         number = int(np.searchsorted(self.starts, index, side="right")) - 1
         row = index - int(self.starts[number])
-        arrays = [np.array(array[row]) for array in self.arrays(number)]
+        arrays = [np.array(array[row]) for array in self.mapped(number).arrays]
         self._count_touched(1, number)
         return arrays
 
@@ -195,9 +205,9 @@ class Shards:
                 for n in (self._maps if numbers is None else numbers)
                 if n in self._maps
             ]
-        for buffer, _ in maps:
+        for found in maps:
             if hasattr(mmap, "MADV_DONTNEED"):
-                buffer.madvise(mmap.MADV_DONTNEED)
+                found.buffer.madvise(mmap.MADV_DONTNEED)
 
     def _shard_columns(self, number: int) -> list[np.ndarray]:
         header, columns = self.header(number), []
@@ -220,9 +230,8 @@ class Shards:
     def _count_touched(self, rows: int, number: int) -> None:
         """Let go of all pages when as many as may stay can have been touched since the last time."""
         shards = self.index.shards
-        for array in self._maps.get(number, (None, []))[1]:
-            row = array.nbytes // max(1, len(array))
-            self._touched += min(array.nbytes, rows * (row + 2 * FAULT))
+        for array in self.mapped(number).items:
+            self._touched += min(array.nbytes, rows * (array.itemsize + 2 * FAULT))
         if self._touched > self.resident:
             mapped = sum(shards[n].written.bytes for n in tuple(self._maps))
             self._touched = min(self._touched, mapped)
@@ -243,3 +252,11 @@ class Shards:
             f"{first + shard.models - 1} of {self.folder}; the others can be read with "
             "`damaged='skip'`."
         )
+
+
+def _items(array: np.ndarray) -> np.ndarray:
+    """`(n, ...)` as `(n,)` items of so many bytes: numpy copies chosen ones faster."""
+    if not array.nbytes:
+        return array
+    item = np.dtype((np.void, array.nbytes // len(array)))
+    return array.reshape(len(array), -1).view(item).reshape(-1)
