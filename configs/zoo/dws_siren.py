@@ -1,0 +1,44 @@
+"""One SIREN for each image of MNIST, as the DWSNets data have them.
+
+Source: Navon et al., "Equivariant architectures for learning in deep weight spaces", 2023, and its
+files: sine networks 2-32-32-1 of 1,185 weights, frequency 30 in all layers, output plus 0.5,
+coordinates x first on a grid in [-1, 1], images in [0, 1], one network of its own start for each image.
+They are fitted roughly: the one that is at hand has 24.3 dB.
+
+Departures: how long and how fast is not in the files; 1,000 steps of Adam at LEARNING_RATE on all
+pixels give those 24 to 25 dB on MNIST. SIREN's own initialisation, biases within 1/sqrt(inputs).
+Without files of MNIST the digits of scikit-learn, resized to 28 x 28, stand in; they are smoother, so
+easier.
+"""
+
+from configs.zoo._config import ZooConfig, sized
+
+LEARNING_RATE = 1e-4
+
+
+def get_config(size: str = "small") -> ZooConfig:
+    """The zoo at a size: "tiny", "small" or "full"."""
+    full = ZooConfig(
+        name="dws_siren",
+        paper="Navon et al. 2023, MNIST INRs",
+        architecture="siren",
+        settings={"widths": (2, 32, 32, 1), "frequency": 30.0, "offset": 0.5},
+        task="signals",
+        options={"dataset": "mnist", "size": 28, "count": 60_000},
+        loss="mse",
+        metrics=("psnr", "mse"),
+        quality="psnr",
+        hyper={"optimiser": "adam", "learning_rate": LEARNING_RATE},
+        models=60_000,
+        steps=1000,
+        chunk=512,
+    )
+    return sized(
+        full,
+        size,
+        small={"models": 256, "chunk": 64, "options": {**full.options, "count": 256}},
+        tiny={
+            "models": 4, "steps": 60, "options": {"dataset": "mnist", "size": 16, "count": 4},
+            "hyper": {"optimiser": "adam", "learning_rate": 1e-3},
+        },
+    )  # fmt: skip
