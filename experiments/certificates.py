@@ -165,7 +165,7 @@ def table(lines: dict[str, dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="*", help="cases to run, as in 'raw/*lora*'")
+    parser.add_argument("--only", nargs="*", default=["*"], help="cases to run, as in 'raw/*lora*'")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--limit", type=float, default=120.0, help="seconds for one case")
     parser.add_argument("--table", action="store_true", help="print what stands there, run nothing")
@@ -188,7 +188,7 @@ def run(options: argparse.Namespace, lines: dict[str, dict[str, Any]]) -> None:
     sizes = {}
     cases = architectures()
     for name, case in cases.items():
-        if fnmatch.fnmatch(name, options.only):
+        if any(fnmatch.fnmatch(name, pattern) for pattern in options.only):
             known = lines.get(name, {})
             if known.get("version") == now or options.keep and "parameters" in known:
                 continue
