@@ -52,8 +52,14 @@ def double(state):
     return {name: np.asarray(value, np.float64) for name, value in state.items()}
 
 
+_RAN: dict[int, tuple] = {}
+
+
 def agree(population, row, x, expected, tolerance=1e-5):
-    got = np.asarray(population.apply(np.asarray(x, np.float32))[row])
+    if _RAN.get(0, (None,))[0] is not population:  # all rows at once, and once
+        ran = jax.jit(population.function.apply_all)
+        _RAN[0] = population, ran(population.params, np.asarray(x, np.float32), population.columns)
+    got = np.asarray(_RAN[0][1][row])
     np.testing.assert_allclose(
         got, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max()
     )

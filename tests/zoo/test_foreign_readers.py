@@ -49,17 +49,18 @@ def test_told_by_its_files_and_read_whole(tmp_path, name):
         assert (population.function is None) == (name in WITHOUT_FUNCTION)
 
 
-def test_networks_run_and_their_init_has_the_shapes_of_the_files(tmp_path, name):
+def test_functions_fit_the_weights_and_their_init_has_the_shapes_of_the_files(tmp_path, name):
     if name in WITHOUT_FUNCTION:
         pytest.skip("the base network is not in the files")
     made = MAKERS[name](tmp_path)
     for population in populations(read_foreign(made.path, **made.options)):
         function = population.function
         shape = tuple(3 if n is None else n for n in function.input_shape)
-        out = population.apply(jax.random.normal(jax.random.key(0), (2, *shape), np.float32))
-        assert out.shape[:2] == (len(population), 2) and np.isfinite(out).all()
+        x = jax.ShapeDtypeStruct((2, *shape), np.float32)
+        out = jax.eval_shape(population.apply, x)
+        assert out.shape[:2] == (len(population), 2)
         row = {name: column[0] for name, column in population.columns.items()}
-        fresh = function.init(row, key=jax.random.key(1))
+        fresh = jax.eval_shape(lambda key, f=function, r=row: f.init(r, key=key), jax.random.key(1))
         shapes = jax.tree.map(lambda leaf: leaf.shape, population[0])
         assert jax.tree.map(lambda leaf: leaf.shape, fresh) == shapes
         assert type(function).from_json(function.to_json()) == function

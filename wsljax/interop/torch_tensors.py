@@ -184,6 +184,7 @@ def plain_globals() -> dict[str, Global]:
         "builtins.bytes": lambda *args: bytes(*_only(args, bytes)),
         "builtins.bytearray": lambda *args: bytes(*_only(args, bytes, bytearray)),
         "_codecs.encode": _encode,
+        "dill._dill._create_array": _dill_array,
         "numpy.dtype": lambda name, *unused: _DType(name),
     }
     for module in ("numpy.core", "numpy._core"):
@@ -283,6 +284,14 @@ def _scalar(dtype: Any, data: Any) -> Any:
 
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     return _array(data, dtype, shape, "F" if order == "F" else "C")
+
+
+def _dill_array(function: Any, args: Any, state: Any, attributes: Any = None) -> _Array:
+    if not isinstance(function, Global) or not function.name.endswith("multiarray._reconstruct"):
+        raise TorchFileError("an array of a class of its own")
+    out = _Array()
+    out.set_state(state)
+    return out
 
 
 def _encode(text: Any, code: Any = "latin1") -> bytes:
