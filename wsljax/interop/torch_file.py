@@ -20,7 +20,6 @@ from wsljax.interop.torch_pickle import (
     Global,
     TorchFileError,
     UnknownGlobal,
-    finish,
     interpret,
 )
 from wsljax.interop.torch_tensors import (
@@ -30,6 +29,7 @@ from wsljax.interop.torch_tensors import (
     plain_globals,
     torch_globals,
 )
+from wsljax.interop.torch_tree import finish
 from wsljax.interop.torch_writer import write_torch
 from wsljax.interop.torch_zip import Archive
 

@@ -27,3 +27,36 @@ from wsljax.zoo.foreign.smallcnnzoo import nfn_split, read_smallcnnzoo
 from wsljax.zoo.foreign.transformer_zoo import read_transformer_zoo
 from wsljax.zoo.foreign.weights2weights import Components, read_components, read_weights2weights
 from wsljax.zoo.foreign.writers import write_dws, write_nfn
+
+__all__ = [
+    "Components",
+    "FOREIGN",
+    "ForeignZooError",
+    "Format",
+    "LabelledImages",
+    "foreign_format",
+    "nfn_split",
+    "read_cifar",
+    "read_cnn_wild_park",
+    "read_components",
+    "read_dws_inr",
+    "read_fmnist_inr",
+    "read_foreign",
+    "read_functa_npz",
+    "read_idx",
+    "read_implicit_zoo",
+    "read_inr2vec_h5",
+    "read_lora",
+    "read_model_j",
+    "read_modelzoo_pt",
+    "read_nfn_siren",
+    "read_nws_bin",
+    "read_raytune_zoo",
+    "read_rnn_npy",
+    "read_sane_tokens",
+    "read_smallcnnzoo",
+    "read_transformer_zoo",
+    "read_weights2weights",
+    "write_dws",
+    "write_nfn",
+]

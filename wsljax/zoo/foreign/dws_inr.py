@@ -82,7 +82,9 @@ def read_dws_inr(
         networks.append(siren_params(read_torch(checkpoint), str(checkpoint)))
         names.append(str(checkpoint))
         rows.append(row)
-    table: dict[str, Any] = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    table: dict[str, Any] = {
+        name: [row[name] for row in rows] for name in (rows[0] if rows else {})
+    }
     labels: dict[str, Any] = {}
     if "split" in table:
         table["split"] = split_codes(table["split"], str(file))

@@ -65,7 +65,9 @@ def read_fmnist_inr(path: str | os.PathLike, split: str | None = None) -> Popula
             networks.append(siren_params(weights, str(checkpoint)))
             names.append(str(checkpoint))
             rows.append(row)
-    table: dict[str, Any] = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    table: dict[str, Any] = {
+        name: [row[name] for row in rows] for name in (rows[0] if rows else {})
+    }
     labels: dict[str, Any] = {"part": PARTS}
     if "split" in table:
         table["split"] = split_codes(table["split"], file)

@@ -13,7 +13,6 @@ from wsljax.zoo.foreign.registry import ForeignZooError
 from wsljax.zoo.foreign.tables import columns_of
 from wsljax.zoo.population import Population
 
-#: A stack of networks is put together in pieces of this many.
 Params = Mapping[str, Any]
 
 
