@@ -16,6 +16,7 @@ from wsljax.zoo.function import (
     export_function,
     register_architecture,
 )
+from wsljax.zoo.grid import function_grid, train_grid
 from wsljax.zoo.hyper import complete_hyper
 from wsljax.zoo.metrics import METRICS
 from wsljax.zoo.optimisers import OPTIMISERS, OptimiserState, Rule, optimiser_rules
@@ -50,6 +51,8 @@ __all__ = [
     "complete_hyper",
     "concatenate",
     "evaluate",
+    "function_grid",
+    "train_grid",
     "export_function",
     "grid",
     "lora_function",

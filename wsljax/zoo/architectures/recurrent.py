@@ -111,7 +111,7 @@ def recurrent(
             x = standardised(x, mean, std)
         for i in range(layers):
             layer = params[f"cell_{i}"]
-            zero = jnp.zeros((len(x), hidden), kernel.dtype)
+            zero = jnp.zeros((len(x), hidden), jnp.result_type(x, kernel))
 
             def advance(carry, x, layer=layer):
                 carry = step(layer, carry, x)
