@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.architectures.registry import quickly
 from wsljax import symmetry
 from wsljax.representation import (
     Features,
@@ -142,9 +143,10 @@ def test_same_weights_at_another_width_are_equivariant(name):
     }  # fixed axes are wider as well, which features do not show
     other = spec_of(wider)
     x = features_of(other, 2, jax.random.key(1))
-    y = layer(x)
+    run = quickly(lambda x: layer(x))
+    y = run(x)
     g = other.sample(jax.random.key(2))
-    moved = layer(act(other, g, x))
+    moved = run(act(other, g, x))
     for block, value in act(other, g, y).items():
         assert np.abs(np.asarray(moved[block]) - value).max() <= 1e-12
 
@@ -167,9 +169,10 @@ def test_dtype_of_the_features_is_kept(dtype):
     spec = spec_of(SPECS["heads"])
     layer = UniversalLinear(spec, 4, 4, key=jax.random.key(0))
     x = features_of(spec, 4, jax.random.key(1), dtype)
-    y = layer(x)
+    run = quickly(lambda x: layer(x))
+    y = run(x)
     assert {a.dtype for a in y.values()} == {jnp.dtype(dtype)}
-    exact = layer({n: v.astype(jnp.float64) for n, v in x.items()})
+    exact = run({n: v.astype(jnp.float64) for n, v in x.items()})
     step = float(jnp.finfo(dtype).eps)
     for name, value in y.items():
         assert jnp.abs(value - exact[name]).max() < 20 * step * jnp.abs(exact[name]).max() + 1e-12
@@ -180,14 +183,15 @@ def test_transformations_agree():
     layer = UniversalLinear(spec, 2, 2, key=jax.random.key(0), dtype=jnp.float64)
     batch = [features_of(spec, 2, jax.random.key(k)) for k in range(3)]
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *batch)
-    single = [layer(x) for x in batch]
+    run = eqx.filter_jit(layer)
+    single = [layer(batch[0]), *map(run, batch[1:])]  # one step by step
     expected = jax.tree.map(lambda *a: jnp.stack(a), *single)
 
     def same(a, b):
         return all(jnp.allclose(x, y, atol=1e-12) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
-    assert same(eqx.filter_jit(layer)(batch[0]), single[0])
-    assert same(jax.vmap(layer)(stacked), expected)
+    assert same(run(batch[0]), single[0])
+    assert same(quickly(jax.vmap(layer))(stacked), expected)
     assert same(jax.lax.map(layer, stacked), expected)
     assert same(jax.lax.scan(lambda c, x: (c, layer(x)), 0, stacked)[1], expected)
     ensemble = eqx.filter_vmap(lambda k: UniversalLinear(spec, 2, 2, key=k, dtype=jnp.float64))(
@@ -204,7 +208,7 @@ def test_transformations_agree():
     def at(arrays, x):
         return loss(eqx.combine(arrays, rest), x)
 
-    grads = jax.grad(at, (0, 1))(arrays, batch[0])
+    grads = quickly(jax.grad(at, (0, 1)))(arrays, batch[0])
     ones = jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), (arrays, batch[0]))
     forward = jax.jvp(at, (arrays, batch[0]), ones)[1]
     backward = sum(jnp.vdot(a, b) for a, b in zip(*map(jax.tree.leaves, (grads, ones)), strict=True))

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.architectures.registry import quickly
 from wsljax.representation import (
     BlockNorm,
     Editor,
@@ -211,8 +212,9 @@ def test_dtype_of_the_networks_is_kept(dtype):
     params = params_of(spec, jax.random.key(0), dtype)
     net = Metanetwork(spec, 4, 2, 1, key=jax.random.key(1))
     edit = Editor(spec, 4, 2, key=jax.random.key(1))
-    assert net(params).dtype == dtype
-    assert {x.dtype for x in jax.tree.leaves(edit(params))} == {jnp.dtype(dtype)}
+    answer, edited = quickly(lambda params: (net(params), edit(params)))(params)
+    assert answer.dtype == dtype
+    assert {x.dtype for x in jax.tree.leaves(edited)} == {jnp.dtype(dtype)}
     assert {a.dtype for a in jax.tree.leaves(eqx.filter(net, eqx.is_array))} == {jnp.dtype("float32")}
 
 
@@ -223,8 +225,9 @@ def test_batches_gradients_and_a_training_step():
     scales = block_scales(spec, population)
     assert 0.5 < scales["w1"] < 2
     net = Metanetwork(spec, 8, 2, 1, key=jax.random.key(1), scales=scales, dtype=jnp.float64)
-    answers = jax.vmap(net)(population)
-    one_by_one = jnp.stack([net(jax.tree.map(lambda x, n=n: x[n], population)) for n in range(3)])
+    answers = quickly(jax.vmap(net))(population)
+    run = quickly(lambda params: net(params))
+    one_by_one = jnp.stack([run(jax.tree.map(lambda x, n=n: x[n], population)) for n in range(3)])
     assert jnp.allclose(answers[:3], one_by_one, atol=1e-12)
 
     optimiser = optax.adam(3e-3)
@@ -234,7 +237,7 @@ def test_batches_gradients_and_a_training_step():
         out = jax.vmap(eqx.combine(arrays, rest))(population)
         return jnp.mean((out - targets) ** 2)
 
-    @jax.jit
+    @quickly
     def train(arrays):
         def step(carry, _):
             arrays, state = carry
@@ -246,9 +249,9 @@ def test_batches_gradients_and_a_training_step():
 
     losses = train(arrays)
     assert losses[-1] < 0.05 * losses[0]
-    grads = jax.grad(loss)(arrays)
+    grads = quickly(jax.grad(loss))(arrays)
     assert all(jnp.isfinite(g).all() and jnp.abs(g).max() > 0 for g in jax.tree.leaves(grads))
-    per_network = jax.vmap(jax.grad(lambda p: net(p)[0]))(population)
+    per_network = quickly(jax.vmap(jax.grad(lambda p: net(p)[0])))(population)
     assert jax.tree.map(jnp.shape, per_network) == jax.tree.map(jnp.shape, population)
 
 
