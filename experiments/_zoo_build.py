@@ -77,13 +77,16 @@ class Builder:
 
     # ------------------------------------------------------------------------------ the pieces
     def _pieces(self, skip: int) -> Iterator[zoo.Population]:
+        """All pieces but the first `skip`, in an order that is always the same."""
         config = self.config
-        first = math.ceil(config.models / config.chunk)
-        yield from self._trained(min(skip, first))
+        count = math.ceil(config.models / config.chunk)
+        yield from self._trained(min(skip, count))
+        runs = config.models
         for number, way in enumerate(config.descend):
-            for chunk in range(first):
-                if skip <= first * (number + 1) + chunk:
-                    yield self._descended(way, number, chunk, first)
+            skip, count = max(0, skip - count), math.ceil(config.models * way.copies / config.chunk)
+            if skip < count:
+                yield from self._descended(way, number, runs, skip)
+            runs += config.models * way.copies
 
     def _trained(self, skip: int) -> Iterator[zoo.Population]:
         config, task, samples = self.config, self.first_task, self.first_task.samples
@@ -102,22 +105,20 @@ class Builder:
             ):  # fmt: skip
                 yield self._placed(population)
 
-    def _descended(self, way, number: int, chunk: int, first: int) -> zoo.Population:
-        """Copies of the networks of one chunk that go on, in the rows after all before."""
-        config, ends = self.config, [0, *(p["rows"] for p in read_progress(self.folder))]
-        rows = np.arange(ends[chunk], ends[chunk + 1])
-        parents = store.open(self.zoo_folder, check=0).take(rows)
-        chosen = last_of_runs(parents)
-        parents, rows = parents.take(chosen), rows[chosen]
+    def _descended(self, way, number: int, start: int, skip: int) -> Iterator[zoo.Population]:
+        """Copies of the trained networks, which are all stored by now."""
+        config, runs = self.config, np.arange(self.config.models)
+        stored = store.open(self.zoo_folder, check=0)
+        columns = {name: stored.columns[name] for name in ("run", "step")}
+        rows = last_of_runs(**columns)
+        rows = rows[np.isin(columns["run"][rows], runs)]
         steps = self.steps(way.epochs, config.batch_size, self.task.samples)
-        start = config.models * (1 + sum(w.copies for w in config.descend[:number]))
-        start += way.copies * config.chunk * chunk
-        place = self.folder / "training" / f"{way.method}_{number}_{chunk:05d}"
         with self._bar(steps * len(rows) * way.copies, f"{config.name}, {way.method}") as bar:
-            return descend(
-                way, parents, rows, self.function, config.loss, self.task.shared, key=self.key,
-                steps=steps, batch_size=config.batch_size, start=start, seed=config.seed,
-                hyper=list(self.hyper), folder=place, log=bar,
+            yield from descend(
+                way, stored.take(rows), rows, self.function, config.loss, self.task.shared,
+                key=self.key, steps=steps, batch_size=config.batch_size, start=start,
+                seed=config.seed, hyper=list(self.hyper), chunk=config.chunk, skip=skip,
+                folder=self.folder / "training" / f"{way.method}_{number}", log=bar,
             )  # fmt: skip
 
     def _placed(self, population: zoo.Population) -> zoo.Population:

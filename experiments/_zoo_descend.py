@@ -6,7 +6,7 @@ mask), Molchanov et al. 2017 (sparsity by variational dropout, equation 14 for i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ LIMIT = 3.0  # log of the dropout rate ratio above which a weight is set to zero
 def descend(
     way: Descend, parents: zoo.Population, rows: np.ndarray, function: zoo.Function, metric: str,
     data: Any, *, key: jax.Array, steps: int, batch_size: int | None, start: int, seed: int,
-    hyper: Sequence[str], folder: Path, log: Any,
-) -> zoo.Population:  # fmt: skip
-    """Copies of some networks, trained further.
+    hyper: Sequence[str], chunk: int, skip: int, folder: Path, log: Any,
+) -> Iterator[zoo.Population]:  # fmt: skip
+    """Copies of some networks, trained further, a chunk at a time.
 
     Args:
         way: how.
@@ -39,58 +39,60 @@ def descend(
         function: what they compute.
         metric: the loss.
         data: `(x, y)`.
-        key, steps, batch_size, folder, log: of `zoo.train`.
+        key, steps, batch_size, chunk, skip, folder, log: of `zoo.train_chunks`.
         start: the seed, and the run, of the first copy.
         seed: of what is drawn.
         hyper: columns that are hyperparameters of the parents.
 
-    Returns:
-        `way.copies` of each network, with the columns of a trained zoo, `method` and `zeros`.
+    Yields:
+        `way.copies` of each network, in the order of the networks, with the columns of a trained zoo,
+        `method` and `zeros`.
+
+    Raises:
+        ValueError: an unknown method, or something is drawn that the zoo has no column for.
     """
     if way.method not in WAYS:
         raise ValueError(f"method {way.method!r}: there are {', '.join(WAYS)}.")
     whose = np.repeat(np.arange(len(rows)), way.copies)
     drawn = draw_hyper(way.hyper, way.copies, seed=seed)
-    drawn = {name: np.tile(column, len(rows)) for name, column in drawn.items()}
-    words = dict(parents.labels)
+    drawn = {n: np.tile(column, len(rows)) for n, column in drawn.items() if n in way.hyper}
     columns = {name: np.asarray(parents.columns[name])[whose] for name in hyper}
+    if set(drawn) - set(columns):
+        unknown = sorted(set(drawn) - set(columns))
+        raise ValueError(f"{unknown} of copies are no hyperparameters of the zoo; add them there.")
+    words = dict(parents.labels)
     for name, codes in columns.items():
         if name in words:
             columns[name] = np.array(words[name])[codes]
-    unknown = sorted(set(drawn) - {*columns, "seed"})
-    if unknown:
-        raise ValueError(f"{unknown} of copies are no hyperparameters of the zoo; add them there.")
-    columns |= {name: column for name, column in drawn.items() if name != "seed"}
-    columns["seed"] = np.arange(start, start + len(whose))
     flat, unflatten = _flattened(parents.params)
-    inside = {"parent_weights": flat[whose]}
+    columns |= {**drawn, "seed": start + np.arange(len(whose)), "parent_weights": flat[whose]}
 
     make, loss, finish = WAYS[way.method]
-    loss_of = zoo.supervised(function, metric)
-    trained = zoo.train(
+    loss_of, finish = zoo.supervised(function, metric), jax.jit(jax.vmap(finish))
+    for trained in zoo.train_chunks(
         lambda row, *, key: make(unflatten(row["parent_weights"]), row),
         lambda params, row, batch, *, key: loss(loss_of, params, row, batch, key),
-        data, {**columns, **inside}, key=key, steps=steps, batch_size=batch_size,
+        data, columns, key=key, steps=steps, batch_size=batch_size, chunk=chunk, skip=skip,
         labels={n: w for n, w in words.items() if n != "optimiser"}, folder=folder, log=log,
-    )  # fmt: skip
-    params = jax.jit(jax.vmap(finish))(trained.params)
-    leaves = [np.asarray(leaf).reshape(len(whose), -1) for leaf in jax.tree.leaves(params)]
-    codes = np.full(len(whose), METHODS.index(way.method), np.int32)
-    found = {name: trained.columns[name] for name in parents.columns if name in trained.columns}
-    found |= {
-        "run": (start + np.arange(len(whose))).astype(np.int32),
-        "parent": rows[whose].astype(np.int32),
-        "method": codes,
-        "zeros": (np.concatenate(leaves, axis=1) == 0).mean(axis=1).astype(np.float32),
-    }
-    return zoo.Population(
-        jax.tree.map(np.asarray, params), found, None, parents.labels, function, parents.roles
-    )
+    ):  # fmt: skip
+        params = jax.tree.map(np.asarray, finish(trained.params))
+        run = np.asarray(trained.columns["run"])
+        leaves = [leaf.reshape(len(run), -1) for leaf in jax.tree.leaves(params)]
+        found = {n: trained.columns[n] for n in parents.columns if n in trained.columns} | {
+            "run": (start + run).astype(np.int32),
+            "parent": rows[whose[run]].astype(np.int32),
+            "method": np.full(len(run), METHODS.index(way.method), np.int32),
+            "zeros": (np.concatenate(leaves, axis=1) == 0).mean(axis=1).astype(np.float32),
+        }
+        yield zoo.Population(params, found, None, parents.labels, function, parents.roles)
 
 
-def last_of_runs(population: zoo.Population) -> np.ndarray:
-    """The last network of each run, in order."""
-    run, step = (np.asarray(population.columns[name]) for name in ("run", "step"))
+def last_of_runs(run: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """The rows of the last network of each run, in order.
+
+    >>> last_of_runs(run=np.array([0, 0, 1, 1]), step=np.array([0, 9, 0, 7])).tolist()
+    [1, 3]
+    """
     order = np.lexsort((step, run))
     return np.sort(order[np.append(run[order][1:] != run[order][:-1], True)])
 

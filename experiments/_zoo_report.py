@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from experiments._zoo_build import Builder, read_progress
-from experiments._zoo_descend import METHODS
+from experiments._zoo_descend import METHODS, last_of_runs
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
@@ -27,7 +27,7 @@ def describe(builder: Builder, stored: Any) -> dict[str, Any]:
     metrics = [name for name, role in stored.roles if role == "metric"]
     metrics = [name for name in metrics if columns[name].dtype.kind == "f"]
     chance = [n for n in metrics if n not in ("loss", "zeros")]
-    last = _last(columns["run"], columns["step"])
+    last = last_of_runs(columns["run"], columns["step"])
     groups = {"": last}
     if "method" in columns:
         codes = np.unique(columns["method"][last])
@@ -85,11 +85,6 @@ def _summary(values: np.ndarray) -> dict[str, Any]:
         "std": _number(finite.std()),
         "finite": len(finite),
     }
-
-
-def _last(run: np.ndarray, step: np.ndarray) -> np.ndarray:
-    order = np.lexsort((step, run))
-    return np.sort(order[np.append(run[order][1:] != run[order][:-1], True)])
 
 
 def _number(value: Any) -> float:

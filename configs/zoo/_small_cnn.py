@@ -3,7 +3,8 @@
 Source: Schürholt et al. 2021 and "Model zoos: a dataset of diverse populations of neural network
 models", 2022: convolutions 8 (5 x 5), 6 (5 x 5), 4 (2 x 2), dense 20 and 10, weights by layer 208 +
 1,206 + 100 + 740 + 210; max-pooling 2 behind the first two convolutions, in front of the activation
-there and behind it here, which is the same for activations that grow (all but gelu).
+there and behind it here, which is the same for activations that grow (all but gelu). At the size "tiny"
+it is a smaller one.
 """
 
 from configs.zoo._config import Grid, ZooConfig, sized
@@ -14,6 +15,10 @@ SETTINGS = {
     "dense_widths": (20, 10), "mean": 0.5, "std": 0.5,
 }  # fmt: skip
 ACTIVATIONS = ("tanh", "sigmoid", "relu", "gelu")
+TINY = {
+    **SETTINGS, "input_shape": (10, 10, 1), "channels": (6, 4), "kernel": (3, 2),
+    "pooling": ("max", "none"), "dense_widths": (10,), "activation": "tanh",
+}  # fmt: skip
 INITIALISERS = ("uniform", "normal", "he_uniform", "he_normal")
 SEEDED = {"optimiser": "adam", "learning_rate": 3e-4}
 VARIED = {
@@ -60,8 +65,8 @@ def small_cnn_zoo(name: str, paper: str, dataset: str, size: str) -> ZooConfig:
         size,
         small={"parts": parts, "options": {**full.options, "train": 1297, "test": 500}},
         tiny={
-            "parts": {}, "models": 4, "epochs": 2, "snapshots": (0,), "measured": 64,
-            "hyper": {**SEEDED, "learning_rate": 5e-3}, "batch_size": 32,
-            "options": {**full.options, "train": 512, "test": 64},
+            "parts": {}, "models": 4, "epochs": 4, "snapshots": (0,), "measured": 64,
+            "hyper": {**SEEDED, "learning_rate": 1e-2}, "batch_size": 32, "settings": TINY,
+            "options": {**full.options, "size": 10, "train": 512, "test": 64},
         },
     )  # fmt: skip

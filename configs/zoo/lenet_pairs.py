@@ -45,8 +45,11 @@ def get_config(size: str = "small") -> ZooConfig:
         },
         tiny={
             "models": 3, "epochs": 4, "batch_size": 64, "measured": 128,
-            "settings": {**settings, "input_shape": (16, 16, 1), "kernel": (5, 3)},
+            "settings": {
+                **settings, "input_shape": (10, 10, 1), "channels": (6,), "kernel": 3,
+                "dense_widths": (16, 2),
+            },
             "hyper": {"optimiser": "adam", "learning_rate": 3e-3},
-            "options": {"dataset": "mnist", "size": 16, "train": 512, "test": 128},
+            "options": {"dataset": "mnist", "size": 10, "train": 512, "test": 128},
         },
     )  # fmt: skip

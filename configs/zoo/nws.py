@@ -68,7 +68,7 @@ def get_config(size: str = "small") -> ZooConfig:
         parts=architectures(12),
     )
     tiny = {
-        "input_shape": (12, 12, 1), "channels": (8, 8), "kernel": 3, "stride": 1, "padding": "SAME",
+        "input_shape": (10, 10, 1), "channels": (6, 6), "kernel": 3, "stride": 1, "padding": "SAME",
         "pooling": ("max", "max"), "head": "flatten", "dense_widths": (16, 10),
         "activation": ("relu", "tanh"), "initialiser": ("glorot_uniform", "glorot_normal"),
         "mean": 0.5, "std": 0.5,
@@ -83,7 +83,7 @@ def get_config(size: str = "small") -> ZooConfig:
         tiny={
             "parts": {}, "settings": tiny, "models": 4, "epochs": 4, "batch_size": 32,
             "snapshots": (2,), "measured": 64,
-            "options": {"dataset": "mnist", "size": 12, "train": 256, "test": 64},
+            "options": {"dataset": "mnist", "size": 10, "train": 256, "test": 64},
             "hyper": {
                 **full.hyper, "activation": Choice(("relu", "tanh")), "learning_rate": 5e-3,
                 "initialiser": Choice(("glorot_uniform", "glorot_normal")),

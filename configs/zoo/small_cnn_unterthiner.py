@@ -61,6 +61,7 @@ def get_config(size: str = "small") -> ZooConfig:
         },
         tiny={
             "models": 12, "epochs": 12, "batch_size": 32, "snapshots": (0, 3), "measured": 64,
-            "options": {**full.options, "train": 160, "test": 64},
+            "settings": {**full.settings, "input_shape": (12, 12, 1), "channels": (8, 8)},
+            "options": {**full.options, "size": 12, "train": 160, "test": 64},
         },
     )  # fmt: skip

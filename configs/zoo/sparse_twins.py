@@ -13,7 +13,7 @@ the network it was made of, `zeros` is its share of weights that are zero.
 """
 
 from configs.zoo._config import Descend, Grid, ZooConfig, sized
-from configs.zoo._small_cnn import SEEDED, SETTINGS
+from configs.zoo._small_cnn import SEEDED, SETTINGS, TINY
 
 
 def twins(ratios: tuple, epochs: tuple, samples: int, rates: tuple = (3e-4, 1e-3)) -> tuple:
@@ -55,13 +55,10 @@ def get_config(size: str = "small") -> ZooConfig:
             "options": {**full.options, "train": 1297, "test": 500},
         },
         tiny={
-            "settings": {
-                **SETTINGS, "input_shape": (12, 12, 1), "channels": (6, 4), "kernel": (3, 2),
-                "pooling": ("max", "none"), "dense_widths": (10,), "activation": "tanh",
-            },
-            "models": 3, "epochs": 6, "batch_size": 32, "measured": 64,
+            "settings": TINY,
+            "models": 3, "chunk": 3, "epochs": 6, "batch_size": 32, "measured": 64,
             "hyper": {**full.hyper, "learning_rate": 1e-2},
             "descend": twins((0.5, 0.9), (1, 12), 256, (1e-2, 1e-2)),
-            "options": {"dataset": "mnist", "size": 12, "train": 256, "test": 64},
+            "options": {"dataset": "mnist", "size": 10, "train": 256, "test": 64},
         },
     )  # fmt: skip

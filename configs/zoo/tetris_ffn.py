@@ -57,8 +57,8 @@ def get_config(size: str = "small") -> ZooConfig:
         size,
         small={"parts": {"seed": {"models": 500}, "hyp": {**full.parts["hyp"], "models": 500}}},
         tiny={
-            "parts": {}, "models": 16, "epochs": 6, "snapshots": (0,),
-            "hyper": {"optimiser": "adam", "learning_rate": 1e-2},
+            "parts": {}, "models": 16, "epochs": 12, "snapshots": (0,),
+            "hyper": {"optimiser": "adam", "learning_rate": 3e-2},
             "options": {"train": 256, "test": 100},
         },
     )  # fmt: skip

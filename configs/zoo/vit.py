@@ -63,7 +63,7 @@ def get_config(size: str = "small") -> ZooConfig:
             },
             "options": tiny, "pretrain": {**tiny, "mirrored": True}, "models": 2, "epochs": 10,
             "hyper": {"optimiser": "adamw", "learning_rate": 1e-2, "weight_decay": 1e-2},
-            "batch_size": 32, "measured": 64,
+            "batch_size": 32, "measured": 64, "chunk": 2,
             "descend": (
                 Descend("finetuned", {"learning_rate": Grid((1e-2, 3e-3))}, copies=2, epochs=10),
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,23 +77,29 @@ class Evaluation:
         if missing:
             raise ValueError(f"columns {missing} are needed to run these networks.")
 
-        def run(models, inputs, targets):
-            params, rows = models
-            outputs = Population(params, rows, function=population.function).apply(inputs)
-            mine = targets[rows[self.own_targets]] if self.own_targets else targets
-            axes = (0, 0 if self.own_targets else None)
-            return {
-                name: jax.vmap(METRICS[metric], in_axes=axes)(outputs, mine)
-                for name, metric in self.columns.items()
-            }
-
         rows = {name: jnp.asarray(population.columns[name]) for name in names}
+        metrics = tuple((metric, METRICS[metric]) for metric in sorted(set(self.columns.values())))
+        run = _measuring(population.function, metrics, self.own_targets)
         found = map_chunks(run, (population.params, rows), inputs, targets, chunk=chunk)
-        return {name: np.asarray(values) for name, values in found.items()}
+        return {name: np.asarray(found[metric]) for name, metric in self.columns.items()}
 
     def __repr__(self) -> str:
         what = ", ".join(f"{name}: {metric}" for name, metric in self.columns.items())
         return f"Evaluation({len(self.inputs)} inputs; {what})"
+
+
+@functools.lru_cache(maxsize=64)
+def _measuring(function: Any, metrics: tuple, own_targets: str | None) -> Any:
+    """The metrics of a stack of networks; one object, so that it is compiled once for all chunks."""
+
+    def run(models, inputs, targets):
+        params, rows = models
+        outputs = Population(params, rows, function=function).apply(inputs)
+        mine = targets[rows[own_targets]] if own_targets else targets
+        axes = (0, 0 if own_targets else None)
+        return {name: jax.vmap(metric, in_axes=axes)(outputs, mine) for name, metric in metrics}
+
+    return run
 
 
 def verify(
