@@ -17,7 +17,7 @@ def trained():
     """Small CNNs that tell a bright half from a dark one, with metrics on other images."""
     y = jax.random.bernoulli(KEY, 0.5, (96,)).astype(jnp.int32)
     bright = jnp.where(jnp.arange(8) < 4, 1 - y[:, None], y[:, None])
-    x = 0.5 * jax.random.uniform(KEY, (96, 8, 8, 1)) + 0.3 * bright[:, :, None, None]
+    x = 0.5 * jax.random.uniform(KEY, (96, 8, 8, 1)) + 0.12 * bright[:, :, None, None]
     hyper = {"learning_rate": [1e-2] * 6, "activation": ["relu", "tanh"] * 3}
     population = zoo.train(
         zoo.Function("cnn", CNN | {"dense_widths": (2,), "head": "flatten"}), "cross_entropy",
