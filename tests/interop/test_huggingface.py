@@ -148,6 +148,7 @@ def test_parity_group_and_round_trip(name, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_generators_of_llama_are_found(tmp_path):
     config = {
         **LLAMA, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 2,
