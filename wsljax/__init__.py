@@ -18,13 +18,21 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "representation", "symmetry", "train", "understanding", "zoo"]
+__all__ = [
+    "__version__",
+    "interop",
+    "representation",
+    "symmetry",
+    "train",
+    "understanding",
+    "zoo",
+]
 
 # Every subpackage, loaded when it is first touched.
 _SUBPACKAGES = tuple(name for name in __all__ if not name.startswith("_"))
 
 if TYPE_CHECKING:
-    from wsljax import representation, symmetry, train, understanding, zoo
+    from wsljax import interop, representation, symmetry, train, understanding, zoo
 
 
 def __getattr__(name: str):

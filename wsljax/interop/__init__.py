@@ -15,5 +15,8 @@ from .state_dicts import from_state_dict as from_state_dict
 from .state_dicts import to_state_dict as to_state_dict
 from .tensors import Network as Network
 from .tensors import Tensor as Tensor
+from .torch_file import TorchFileError as TorchFileError
+from .torch_file import UnknownGlobal as UnknownGlobal
+from .torch_file import read_pickle as read_pickle
 from .torch_file import read_torch as read_torch
 from .torch_writer import write_torch as write_torch

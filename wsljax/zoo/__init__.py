@@ -19,13 +19,35 @@ from wsljax.zoo.function import (
 from wsljax.zoo.grid import function_grid, train_grid
 from wsljax.zoo.hyper import complete_hyper
 from wsljax.zoo.metrics import METRICS
+from wsljax.zoo.normalise import Normaliser
 from wsljax.zoo.optimisers import OPTIMISERS, OptimiserState, Rule, optimiser_rules
 from wsljax.zoo.population import ROLES, Population, concatenate
 from wsljax.zoo.schedules import SCHEDULES
-from wsljax.zoo.split import Split, split
-from wsljax.zoo.supervised import supervised
+from wsljax.zoo.split import Split, last_checkpoints, split, split_populations
+from wsljax.zoo.store import DamagedFile, StoredZoo, Writer, ZooSource, open, save
+from wsljax.zoo.supervised import noisy_labels, supervised
+from wsljax.zoo.tokens import (
+    Tokeniser,
+    channel_tokens,
+    flat_tokens,
+    masked_mean,
+    masked_mse,
+    neuron_tokens,
+)
 from wsljax.zoo.training import total_work, train, train_chunks
 from wsljax.zoo.verify import Evaluation, FunctionMismatch, verify
+
+from wsljax.zoo.foreign import (  # isort: skip  (registers architectures)
+    FOREIGN,
+    ForeignZooError,
+    LabelledImages,
+    nfn_split,
+    read_cifar,
+    read_foreign,
+    read_idx,
+    write_dws,
+    write_nfn,
+)
 
 from wsljax.zoo.architectures.lora import lora_function  # isort: skip  (registers them all)
 from wsljax.zoo.architectures.siren import grid  # isort: skip
@@ -34,11 +56,16 @@ __all__ = [
     "ACTIVATIONS",
     "ARCHITECTURES",
     "Architecture",
+    "DamagedFile",
     "Evaluation",
     "ExportedFunction",
+    "FOREIGN",
+    "ForeignZooError",
     "Function",
     "FunctionMismatch",
+    "LabelledImages",
     "METRICS",
+    "Normaliser",
     "OPTIMISERS",
     "OptimiserState",
     "Population",
@@ -46,24 +73,44 @@ __all__ = [
     "Rule",
     "SCHEDULES",
     "Split",
+    "StoredZoo",
+    "Tokeniser",
+    "Writer",
+    "ZooSource",
     "activate",
+    "channel_tokens",
     "chunk_size",
     "complete_hyper",
     "concatenate",
     "evaluate",
-    "function_grid",
-    "train_grid",
     "export_function",
+    "flat_tokens",
+    "function_grid",
     "grid",
+    "last_checkpoints",
     "lora_function",
     "map_chunks",
+    "masked_mean",
+    "masked_mse",
+    "neuron_tokens",
+    "nfn_split",
+    "noisy_labels",
+    "open",
     "optimiser_rules",
     "pad_models",
+    "read_cifar",
+    "read_foreign",
+    "read_idx",
     "register_architecture",
+    "save",
     "split",
+    "split_populations",
     "supervised",
     "total_work",
     "train",
     "train_chunks",
+    "train_grid",
     "verify",
+    "write_dws",
+    "write_nfn",
 ]

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from wsljax.zoo.sine import sine
+
 #: Every activation that can be chosen by name; a code is an index into the names given.
 ACTIVATIONS = {
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
     "gelu": jax.nn.gelu,
+    "gelu_exact": lambda x: jax.nn.gelu(x, approximate=False),
     "silu": jax.nn.silu,
     "leaky_relu": lambda x: jnp.where(x > 0, x, 0.01 * x),
     "elu": jax.nn.elu,
     "sigmoid": jax.nn.sigmoid,
-    "sine": jnp.sin,
+    "sine": sine,
     "linear": lambda x: x,
 }
 

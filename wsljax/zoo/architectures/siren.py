@@ -16,6 +16,7 @@ import numpy as np
 from wsljax.zoo.activations import ACTIVATIONS
 from wsljax.zoo.architectures.common import linear, read_choice
 from wsljax.zoo.function import Architecture, register_architecture
+from wsljax.zoo.sine import sine
 
 
 @register_architecture("siren")
@@ -59,7 +60,7 @@ def siren(
 
     def apply(params, x, row, key):
         for i in range(count - 1):
-            x = jnp.sin(speeds[i] * linear(params[f"dense_{i}"], x))
+            x = sine(speeds[i] * linear(params[f"dense_{i}"], x))
         x = linear(params[f"dense_{count - 1}"], x) + offset
         return ACTIVATIONS[last](x)
 
