@@ -179,8 +179,9 @@ def class_subsets(
 
 
 def styles(
-    folder, *, models, seed, tasks: int, train: int = 200, test: int = 50, **options
-) -> Task:
+    folder, *, models, seed, tasks: int, train: int = 200, test: int = 50, flat: bool = False,
+    **options,
+) -> Task:  # fmt: skip
     """Images as somebody else would have drawn them: each task has a turn, a slant, a width, a height.
 
     Turns are up to 60 degrees, slants up to 0.5, both scales between 0.7 and 1.2; half of the styles
@@ -194,11 +195,10 @@ def styles(
     for part, count in (("train", train), ("test", test)):
         x, y = getattr(found, f"{part}_x"), getattr(found, f"{part}_y")
         chosen = np.stack([rng.permutation(len(x))[:count] for _ in range(tasks)])
-        drawn = [
-            affine(x[chosen[k]], angle[k], slant[k], scale[k]) for k in range(tasks)
-        ]
+        drawn = [affine(x[chosen[k]], angle[k], slant[k], scale[k]) for k in range(tasks)]
         drawn = [1 - x if inverted[k] else x for k, x in enumerate(drawn)]
-        arrays.append((np.stack(drawn).astype(np.float32), y[chosen]))
+        drawn = np.stack(drawn).astype(np.float32)
+        arrays.append((drawn.reshape(tasks, count, -1) if flat else drawn, y[chosen]))
     columns = {
         "angle": angle.astype(np.float32), "slant": slant.astype(np.float32),
         "scale": scale.astype(np.float32), "inverted": inverted.astype(np.int32),

@@ -16,8 +16,8 @@ SETTINGS = {
 }  # fmt: skip
 ACTIVATIONS = ("tanh", "sigmoid", "relu", "gelu")
 TINY = {
-    **SETTINGS, "input_shape": (10, 10, 1), "channels": (6, 4), "kernel": (3, 2),
-    "pooling": ("max", "none"), "dense_widths": (10,), "activation": "tanh",
+    **SETTINGS, "input_shape": (10, 10, 1), "channels": (6,), "kernel": 3,
+    "pooling": "max", "dense_widths": (10,), "activation": "tanh",
 }  # fmt: skip
 INITIALISERS = ("uniform", "normal", "he_uniform", "he_normal")
 SEEDED = {"optimiser": "adam", "learning_rate": 3e-4}

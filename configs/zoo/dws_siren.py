@@ -13,7 +13,7 @@ easier.
 
 from configs.zoo._config import ZooConfig, sized
 
-LEARNING_RATE = 1e-4
+LEARNING_RATE = 4.5e-5
 
 
 def get_config(size: str = "small") -> ZooConfig:
@@ -36,7 +36,7 @@ def get_config(size: str = "small") -> ZooConfig:
     return sized(
         full,
         size,
-        small={"models": 256, "chunk": 64, "options": {**full.options, "count": 256}},
+        small={"models": 64, "chunk": 32, "options": {**full.options, "count": 64}},
         tiny={
             "models": 4, "steps": 60, "options": {"dataset": "mnist", "size": 16, "count": 4},
             "hyper": {"optimiser": "adam", "learning_rate": 1e-3},

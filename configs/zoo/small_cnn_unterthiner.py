@@ -61,7 +61,14 @@ def get_config(size: str = "small") -> ZooConfig:
         },
         tiny={
             "models": 12, "epochs": 12, "batch_size": 32, "snapshots": (0, 3), "measured": 64,
-            "settings": {**full.settings, "input_shape": (12, 12, 1), "channels": (8, 8)},
+            "settings": {
+                **full.settings, "input_shape": (12, 12, 1), "channels": (8, 8),
+                "initialiser": ("glorot_normal", "normal", "he_normal"),
+            },
+            "hyper": {
+                **full.hyper, "initialiser": Choice(("glorot_normal", "normal", "he_normal")),
+                "learning_rate": LogUniform(5e-3, 5e-2), "dropout": Uniform(0.0, 0.2),
+            },
             "options": {**full.options, "size": 12, "train": 160, "test": 64},
         },
     )  # fmt: skip
