@@ -190,7 +190,7 @@ def run(options: argparse.Namespace, lines: dict[str, dict[str, Any]]) -> None:
     for name, case in cases.items():
         if any(fnmatch.fnmatch(name, pattern) for pattern in options.only):
             known = lines.get(name, {})
-            if known.get("version") == now or options.keep and "parameters" in known:
+            if known.get("version") == now or options.keep and "version" in known:
                 continue
             sizes[name] = known["parameters"] if "parameters" in known else size_of(case)
     worker = Worker()
