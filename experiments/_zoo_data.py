@@ -119,30 +119,33 @@ def breast_cancer() -> Samples:
     return Samples(x[train], y[train], x[test], y[test], "breast cancer data of scikit-learn")
 
 
-def tetris(*, train: int = 800, test: int = 200, noise: float = 0.1, seed: int = 0) -> Samples:
-    """Grey 4 x 4 pictures of four tetromino shapes, `(n, 16)`: I, O, T and L.
+def tetris(
+    *, train: int = 800, test: int = 200, noise: float = 0.35, moved: bool = False, seed: int = 0
+) -> Samples:
+    """Grey 4 x 4 pictures of four tetromino shapes, `(n, 16)`: I, O, T and L, as many of each.
 
-    A shape is turned by quarters and put anywhere it fits; its cells have one brightness between
-    0.6 and 1, and all cells have normal noise.
+    A shape lies in the upper left corner or, if `moved`, is turned by quarters and put anywhere it
+    fits; its cells have one brightness between 0.6 and 1, and all cells have normal noise.
     """
     shapes = [((0, 0), (0, 1), (0, 2), (0, 3)), ((0, 0), (0, 1), (1, 0), (1, 1)),
               ((0, 0), (0, 1), (0, 2), (1, 1)), ((0, 0), (1, 0), (2, 0), (2, 1))]  # fmt: skip
     rng, count = np.random.default_rng(seed), train + test
-    y = rng.integers(0, 4, count).astype(np.int32)
+    y = (np.arange(count) % 4).astype(np.int32)
     x = noise * rng.standard_normal((count, 4, 4))
     for i, label in enumerate(y):
         cells = np.array(shapes[label])
-        for _ in range(rng.integers(4)):
-            cells = np.stack([cells[:, 1], -cells[:, 0]], axis=1)
-        cells -= cells.min(0)
-        cells += rng.integers(0, 4 - cells.max(0))
+        if moved:
+            for _ in range(rng.integers(4)):
+                cells = np.stack([cells[:, 1], -cells[:, 0]], axis=1)
+            cells -= cells.min(0)
+            cells += rng.integers(0, 4 - cells.max(0))
         x[i, cells[:, 0], cells[:, 1]] += rng.uniform(0.6, 1.0)
     x = x.reshape(count, 16).astype(np.float32)
     return Samples(x[:train], y[:train], x[train:], y[train:], "generated tetris shapes")
 
 
 def text() -> str:
-    """English text: what scikit-learn says of its data sets, in the 40 commonest small characters."""
+    """English text: what scikit-learn says of its data sets, in small letters."""
     require("sklearn", extra="experiments")
     from sklearn import datasets
 

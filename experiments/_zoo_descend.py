@@ -21,7 +21,9 @@ from wsljax import zoo
 #: What a network's weights come from, as codes of the column `method`.
 METHODS = ("trained", "magnitude", "variational", "finetuned")
 
-SPEED = 20.0  # logarithms of variances are kept in these units, so that they move faster than weights
+SPEED = (
+    20.0  # logarithms of variances are kept in these units, so that they move faster than weights
+)
 LIMIT = 3.0  # log of the dropout rate ratio above which a weight is set to zero (Molchanov 2017)
 
 

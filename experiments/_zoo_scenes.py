@@ -11,9 +11,7 @@ KINDS = ("sphere", "box", "torus", "union")
 LIGHT = np.array([0.5, 0.8, 0.33]) / np.linalg.norm([0.5, 0.8, 0.33])
 
 
-def shapes(
-    folder, *, models, seed, count: int, points: int = 16, field: str = "occupancy"
-) -> Task:
+def shapes(folder, *, models, seed, count: int, points: int = 16, field: str = "occupancy") -> Task:
     """Shapes as functions of space: spheres, boxes, tori, and unions of two of them.
 
     Args:
@@ -83,7 +81,7 @@ def trace(world: list[dict], rays: np.ndarray) -> np.ndarray:
     ...         "colour": np.array([1.0, 0.0, 0.0])}
     >>> rays = np.array([[0, 0, 2.0, 0, 0, -1.0], [0, 0.9, 2.0, 0, 0, -1.0]])
     >>> trace([ball], rays).round(2).tolist()
-    [[0.54, 0.0, 0.0], [1.0, 1.0, 1.0]]
+    [[0.53, 0.0, 0.0], [1.0, 1.0, 1.0]]
     """
     origin, direction = rays[:, :3], rays[:, 3:]
     nearest, colour = np.full(len(rays), np.inf), np.ones((len(rays), 3))

@@ -82,7 +82,9 @@ def tiles(x: np.ndarray, tile: int) -> np.ndarray:
     return x.reshape(n, -1, tile * tile * c).astype(np.float32)
 
 
-def characters(folder, *, models, seed, length: int = 32, test: int = 64, alphabet: int = 40) -> Task:
+def characters(
+    folder, *, models, seed, length: int = 32, test: int = 64, alphabet: int = 40
+) -> Task:
     """English text, the next character; the last tenth of the text is the test part.
 
     Args:

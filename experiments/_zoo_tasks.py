@@ -122,7 +122,14 @@ def table(folder, *, models, seed, name: str) -> Task:
 
 
 def images(
-    folder, *, models, seed, rows: bool = False, flat: bool = False, mirrored: bool = False, **options
+    folder,
+    *,
+    models,
+    seed,
+    rows: bool = False,
+    flat: bool = False,
+    mirrored: bool = False,
+    **options,
 ) -> Task:
     """Images with classes.
 

@@ -26,7 +26,12 @@ CONFIGS = Path(__file__).parents[1] / "configs" / "zoo"
 
 
 def build(
-    config: ZooConfig, folder: str | Path, *, data: str | Path | None = None, quiet: bool = False
+    config: ZooConfig,
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    quiet: bool = False,
+    command: str = "",
 ) -> dict[str, Any]:
     """Build all parts of a zoo.
 
@@ -35,6 +40,7 @@ def build(
         folder: of the zoo; of a zoo of several parts each has a folder in it.
         data: a folder of image files; default that of the variable WSLJAX_DATA.
         quiet: neither bars nor tables.
+        command: that asked for it, to be kept in `built.json`.
 
     Returns:
         What `built.json` holds, for each part.
@@ -51,7 +57,8 @@ def build(
         reports[name] = describe(builder, stored)
         if not quiet:
             print(table(reports[name], f"{config.name} {name}".strip()), flush=True)
-    text = json.dumps({"name": config.name, "paper": config.paper, "parts": reports}, indent=1)
+    about = {"command": command, "name": config.name, "paper": config.paper}
+    text = json.dumps({**about, "parts": reports}, indent=1)
     (Path(folder) / "built.json").write_text(text + "\n")
     return reports
 
@@ -102,8 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parts = {name: {**part, **changes} for name, part in config.parts.items()}
     config = dataclasses.replace(config, parts=parts, **changes)
     usual = Path("runs/zoo") / config.name / ("" if given.size == "full" else given.size)
+    words = {n: getattr(given, n) for n in ("size", "models", "seed", "parts")}
+    said = "".join(f" --{n} {word}" for n, word in words.items() if word is not None)
+    command = f"python -m experiments.build_zoo --config configs/zoo/{config.name}.py{said}"
+    options = {"data": given.data, "quiet": given.quiet, "command": command}
     try:
-        return build(config, given.folder or usual, data=given.data, quiet=given.quiet)
+        if data_folder(given.data) is not None:
+            options["command"] += " --data FOLDER"
+        return build(config, given.folder or usual, **options)
     except FileNotFoundError as e:
         raise SystemExit(str(e)) from None
 

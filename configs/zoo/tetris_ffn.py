@@ -6,7 +6,7 @@ weights for model characteristic prediction", 2021. Dense 16-5-4 without biases,
 
 From memory of the paper: the number of weights and layers, the epochs, the seeds, tanh and Adam in
 the first zoo, and that the second has two activations and learning rates from 1e-5 to 1e-3 over 100
-seeds. Departures: the pictures are generated here (four tetrominoes, turned, shifted, noisy); the
+seeds. Departures: the pictures are generated here (four tetrominoes in a corner, noisy); the
 initialisers are this library's, biases aside there are no others; batches of 32; snapshots at five
 epochs where the paper keeps every one.
 """
