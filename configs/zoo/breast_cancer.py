@@ -6,7 +6,8 @@ snapshot every 4 steps after the first 10 epochs, 100 runs, parts of 80, 10 and 
 accuracy .992 +- .010, loss .048 +- .032 (averages over those snapshots).
 
 Departures: biases start at zero; batches are drawn with replacement; the test part is drawn by another
-generator, so it is another tenth.
+generator, so it is another tenth, of 57 points. Measured here: .978 +- .016 and .058 +- .019 at the end
+of training, .973 +- .021 and .084 +- .043 over all snapshots (`experiments/results`).
 """
 
 from configs.zoo._config import ZooConfig, sized
