@@ -1,4 +1,4 @@
-"""What predicts a network's accuracy from its weights: the equivariant metanetwork and baselines."""
+"""What predicts a network's accuracy from its weights: the equivariant metanetwork and a flat one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from wsljax.representation import InvariantPool, Trunk
 from wsljax.symmetry import Spec
@@ -117,27 +116,3 @@ class FlatNet(eqx.Module):
         if key is not None and self.dropout:
             x *= jax.random.bernoulli(key, 1 - self.dropout, x.shape) / (1 - self.dropout)
         return self.mlp(x)[0]
-
-
-def weight_statistics(params: Any, *, per_layer: bool) -> np.ndarray:
-    """Mean, variance and the quantiles 0, 25, 50, 75, 100, `(networks, 7)` or `(networks, 7 leaves)`.
-
-    Unterthiner et al., "Predicting neural network accuracy from weights", 2020.
-    """
-    flat = [np.asarray(leaf).reshape(len(leaf), -1) for leaf in jax.tree.leaves(params)]
-    groups = flat if per_layer else [np.concatenate(flat, axis=1)]
-    columns = []
-    for x in groups:
-        quantiles = np.quantile(x, [0, 0.25, 0.5, 0.75, 1], axis=1)
-        columns += [x.mean(axis=1), x.var(axis=1), *quantiles]
-    return np.stack(columns, axis=1)
-
-
-def boosted_trees(train_x, train_y, test_x, *, seed: int) -> np.ndarray:
-    """Predictions of gradient-boosted trees (scikit-learn)."""
-    from sklearn.ensemble import GradientBoostingRegressor
-
-    model = GradientBoostingRegressor(
-        n_estimators=300, max_depth=4, subsample=0.7, learning_rate=0.05, random_state=seed
-    )
-    return model.fit(train_x, train_y).predict(test_x)

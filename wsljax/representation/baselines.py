@@ -96,7 +96,9 @@ def evaluate_baselines(
     """
     for name in (target, *(hyper or ())):
         if name not in population.columns:
-            raise ValueError(f"there is no column {name!r}; there are {sorted(population.columns)}.")
+            raise ValueError(
+                f"there is no column {name!r}; there are {sorted(population.columns)}."
+            )
     truth = np.asarray(population.columns[target], np.float32)
     fits = PREDICTORS if predictors is None else predictors
     sets = _features(population, _hyper(population, target, hyper), definition)
@@ -157,7 +159,9 @@ def _hyper(population: Population, target: str, hyper: Sequence[str] | None) -> 
     return [name for name in population.columns if roles.get(name) == "hyper" and name != target]
 
 
-def _features(population: Population, hyper: Sequence[str], definition: str) -> dict[str, np.ndarray]:
+def _features(
+    population: Population, hyper: Sequence[str], definition: str
+) -> dict[str, np.ndarray]:
     compute = partial(statistics, population)
     sets = {} if not hyper else {"hyperparameters": hyper_features(population, hyper)}
     sets["7 global statistics"] = np.asarray(compute("global"), np.float32)

@@ -14,15 +14,17 @@ Communications of the ACM 18 (1975), who bracket by a sample where this starts f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-TOGETHER = 6
+TOGETHER = 7
 """Counts that all cuts take together; the unfinished ones then go on by themselves."""
 
-STRAGGLERS = 8
+STRAGGLERS = 16
 """One in so many cuts is gathered at a time after that."""
 
 DENSE = 16
@@ -30,6 +32,11 @@ DENSE = 16
 
 PLAIN = 14
 """Counts after which every other cut halves the bracket."""
+
+FIELD = 10
+"""Bits of a count; three fit an integer."""
+
+FIELD_MAX = 2**FIELD - 1
 
 
 class Moments(NamedTuple):
@@ -49,15 +56,16 @@ class Moments(NamedTuple):
 
 
 class _Cuts(NamedTuple):
-    """A search each: `below(low) < target <= below(high)`; `at` is the cut to count next."""
+    """A search each: `low_count < target <= high_count` entries are at or below its two ends.
+
+    `at` is the cut to count next. A search that is done counts its upper end again, which changes nothing.
+    """
 
     low_count: jax.Array
     high_count: jax.Array
     low: jax.Array
     high: jax.Array
     at: jax.Array
-    slope: jax.Array
-    done: jax.Array
 
 
 def moments(x: jax.Array, mask: jax.Array | None = None) -> Moments:
@@ -122,9 +130,7 @@ def quantiles(
 
 def _interior(x: jax.Array, probabilities: tuple[float, ...], mask, known: Moments) -> jax.Array:
     x = x if mask is None else jnp.where(mask, x, jnp.inf)
-    place = jnp.asarray(probabilities, x.dtype) * (known.count - 1)
-    rank = jnp.clip(jnp.floor(place), 0, jnp.maximum(known.count - 2, 0))
-    weight = place - rank
+    rank, weight = _places(probabilities, x, None if mask is None else known.count)
     still = jax.lax.stop_gradient
     cut, tied = _search(still(x), still(rank) + 1, still(known))
     lower = jnp.max(jnp.where(x[:, None] <= cut[..., None], x[:, None], -jnp.inf), axis=-1)
@@ -133,6 +139,22 @@ def _interior(x: jax.Array, probabilities: tuple[float, ...], mask, known: Momen
     gap = upper - lower
     near = weight < 0.5  # the two forms of numpy, each exact at its own end
     return jnp.where(near, lower + gap * weight, upper - gap * (1 - weight))
+
+
+def _places(probabilities: tuple[float, ...], x: jax.Array, count: jax.Array | None):
+    """The lower neighbour of each quantile and the share of the upper one, exactly: in float64 where the
+    count is known now, in integers where it is not (probabilities are then fractions, to 1e-9)."""
+    if count is None:
+        place = np.asarray(probabilities, np.float64) * (x.shape[1] - 1)
+        rank = np.clip(np.floor(place), 0, max(x.shape[1] - 2, 0))
+        return jnp.asarray(rank, x.dtype)[None], jnp.asarray(place - rank, x.dtype)[None]
+    fractions = [Fraction(p).limit_denominator(30_000) for p in probabilities]
+    over = jnp.asarray([f.numerator for f in fractions], jnp.int32)
+    under = jnp.asarray([f.denominator for f in fractions], jnp.int32)
+    whole, rest = jnp.divmod(jnp.maximum(count.astype(jnp.int32) - 1, 0), under)
+    rank = whole * over + rest * over // under
+    weight = (rest * over % under).astype(x.dtype) / under.astype(x.dtype)
+    return rank.astype(x.dtype), weight
 
 
 def _search(x: jax.Array, target: jax.Array, known: Moments) -> tuple[jax.Array, jax.Array]:
@@ -147,73 +169,110 @@ def _search(x: jax.Array, target: jax.Array, known: Moments) -> tuple[jax.Array,
         return jnp.broadcast_to(value, shape)
 
     start = jnp.clip(mean + known.deviation * normal, low, high)
+    start = jnp.where(jnp.isfinite(start), start, full(low))
     cuts = _Cuts(
-        jnp.zeros(shape, x.dtype),
-        full(count),
-        full(_value(_bits(low) - 1)),
-        full(high),
-        jnp.where(jnp.isfinite(start), start, full(low)),
-        count * density / known.deviation,
-        full(~(low < high) | (count < 2)),
+        jnp.zeros(shape, x.dtype), full(count), full(_value(_bits(low) - 1)), full(high), start
     )
-    cuts = _until_done(x, target, cuts, 0, TOGETHER)
-    cuts = _stragglers(x, target, cuts)
+    goal = _Goal(target, full(count * density / known.deviation))
+    cuts = cuts._replace(at=jnp.where(_done(cuts, target), cuts.high, start))
+    x = _blocks(x)
+    cuts = _until_done(x, goal, cuts, 0, TOGETHER)
+    cuts = _stragglers(x, goal, cuts)
     return cuts.high, cuts.high_count != target
 
 
-def _stragglers(x: jax.Array, target: jax.Array, cuts: _Cuts) -> _Cuts:
+class _Goal(NamedTuple):
+    """How many entries are to lie at or below a cut, and how many a unit of length a normal has there."""
+
+    target: jax.Array
+    slope: jax.Array
+
+
+def _done(cuts: _Cuts, target: jax.Array) -> jax.Array:
+    return (cuts.high_count == target) | (_bits(cuts.low) >= _bits(cuts.high) - 1)
+
+
+def _stragglers(x: jax.Array, goal: _Goal, cuts: _Cuts) -> _Cuts:
     """Finish what is not done, a gathered few at a time."""
-    shape, number = target.shape, target.size
+    shape, number = goal.target.shape, goal.target.size
     few = max(1, -(-number // STRAGGLERS))
-    target = target.reshape(-1, 1)
-    cuts = jax.tree.map(lambda a: a.reshape(-1, 1), cuts)
+    goal, cuts = jax.tree.map(lambda a: a.reshape(-1, 1), (goal, cuts))
 
     def body(cuts: _Cuts) -> _Cuts:
-        index = jnp.argsort(cuts.done[:, 0], stable=True)[:few]
-        some = jax.tree.map(lambda a: a[index], cuts)
-        some = _until_done(x[index // shape[1]], target[index], some, TOGETHER, None)
+        _, index = jax.lax.top_k(-_done(cuts, goal.target)[:, 0].astype(jnp.int32), few)
+        some, aim = jax.tree.map(lambda a: a[index], (cuts, goal))
+        some = _until_done(x[index // shape[1]], aim, some, TOGETHER, None)
         return jax.tree.map(lambda a, b: a.at[index].set(b, unique_indices=True), cuts, some)
 
-    cuts = jax.lax.while_loop(lambda cuts: ~jnp.all(cuts.done), body, cuts)
+    cuts = jax.lax.while_loop(lambda cuts: ~jnp.all(_done(cuts, goal.target)), body, cuts)
     return jax.tree.map(lambda a: a.reshape(shape), cuts)
 
 
-def _until_done(x, target, cuts: _Cuts, start: int, stop: int | None) -> _Cuts:
+def _until_done(x, goal: _Goal, cuts: _Cuts, start: int, stop: int | None) -> _Cuts:
     def more(state):
         cuts, turn = state
-        left = ~jnp.all(cuts.done)
+        left = ~jnp.all(_done(cuts, goal.target))
         return left if stop is None else left & (turn < stop)
 
     def body(state):
         cuts, turn = state
-        return _count_and_move(x, target, cuts, turn), turn + 1
+        return _count_and_move(x, goal, cuts, turn), turn + 1
 
     return jax.lax.while_loop(more, body, (cuts, jnp.int32(start)))[0]
 
 
-def _count_and_move(x: jax.Array, target: jax.Array, cuts: _Cuts, turn: jax.Array) -> _Cuts:
-    below = _count(x, cuts.at)
+def _count_and_move(x: jax.Array, goal: _Goal, cuts: _Cuts, turn: jax.Array) -> _Cuts:
+    target, last = goal.target, cuts.at
+    below = _count(x, last)
     low = below < target
-    low_count, high_count = jnp.where(low, below, cuts.low_count), jnp.where(low, cuts.high_count, below)
-    low_end, high_end = jnp.where(low, cuts.at, cuts.low), jnp.where(low, cuts.high, cuts.at)
-    low_bits, high_bits = _bits(low_end), _bits(high_end)
-    done = cuts.done | (below == target) | (low_bits >= high_bits - 1)
-
-    inside = high_count - low_count
-    secant = low_end + (high_end - low_end) * ((target - low_count + 0.5) / (inside + 1))
-    newton = cuts.at + (target - below) / cuts.slope
+    cuts = _Cuts(
+        jnp.where(low, below, cuts.low_count),
+        jnp.where(low, cuts.high_count, below),
+        jnp.where(low, last, cuts.low),
+        jnp.where(low, cuts.high, last),
+        last,
+    )
+    inside = cuts.high_count - cuts.low_count
+    share = (target - cuts.low_count + 0.5) / (inside + 1)
+    secant = cuts.low + (cuts.high - cuts.low) * share
+    newton = last + (target - below) / goal.slope
     at = jnp.where(inside <= DENSE, secant, newton)
-    at = jnp.where((at > low_end) & (at < high_end), at, secant)
-    middle = _value((low_bits >> 1) + (high_bits >> 1) + (low_bits & high_bits & 1))
-    halve = ((turn >= PLAIN) & (turn % 2 == 1)) | ~((at > low_end) & (at < high_end))
-    at = jnp.where(halve, middle, at)
-    new = _Cuts(low_count, high_count, low_end, high_end, at, cuts.slope, done)
-    return jax.tree.map(lambda a, b: jnp.where(cuts.done, a, b), cuts, new)
+    at = jnp.where((at > cuts.low) & (at < cuts.high), at, secant)
+    halve = ((turn >= PLAIN) & (turn % 2 == 1)) | ~((at > cuts.low) & (at < cuts.high))
+    at = jnp.where(halve, _middle(cuts.low, cuts.high), at)
+    return cuts._replace(at=jnp.where(_done(cuts, target), cuts.high, at))
 
 
-def _count(x: jax.Array, cut: jax.Array) -> jax.Array:
-    """How many entries of each row are at or below each of its cuts, in the dtype of `x`."""
-    return jnp.sum((x[:, None] <= cut[..., None]).astype(x.dtype), axis=-1)
+def _middle(low: jax.Array, high: jax.Array) -> jax.Array:
+    """The float in the middle of the floats between the two."""
+    a, b = _bits(low), _bits(high)
+    return _value((a >> 1) + (b >> 1) + (a & b & 1))
+
+
+def _blocks(x: jax.Array) -> jax.Array:
+    """Rows `(rows, n)` as `(rows, blocks, length)`, so short that counts fit a field; the rest is inf."""
+    rows, n = x.shape
+    blocks = -(-n // FIELD_MAX)
+    length = -(-n // blocks)
+    x = jnp.pad(x, ((0, 0), (0, blocks * length - n)), constant_values=jnp.inf)
+    return x.reshape(rows, blocks, length)
+
+
+def _count(x: jax.Array, cuts: jax.Array) -> jax.Array:
+    """How many entries of each row are at or below each of its cuts `(rows, k)`, which are finite.
+
+    Three counts are fields of one integer, so that one sum over `x` counts for three cuts.
+    """
+    out = []
+    for first in range(0, cuts.shape[1], 3):
+        some = cuts[:, first : first + 3, None, None]
+        word = sum(
+            jnp.where(x <= some[:, j], jnp.int32(1 << (FIELD * j)), 0) for j in range(some.shape[1])
+        )
+        word = jnp.sum(word, axis=-1, dtype=jnp.int32)
+        fields = [(word >> (FIELD * j)) & FIELD_MAX for j in range(some.shape[1])]
+        out += [jnp.sum(field, axis=1) for field in fields]
+    return jnp.stack(out, axis=1).astype(x.dtype)
 
 
 def _bits(x: jax.Array) -> jax.Array:

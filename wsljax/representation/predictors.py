@@ -334,7 +334,9 @@ def fit_mlp(
         inputs, target = batch
         return jnp.mean((jax.vmap(mlp)(inputs)[:, 0] - target) ** 2)
 
-    missed = eqx.filter_jit(lambda mlp, a, b: jnp.mean((Dense(static[0], mlp, *static[1:])(a) - b) ** 2))
+    missed = eqx.filter_jit(
+        lambda mlp, a, b: jnp.mean((Dense(static[0], mlp, *static[1:])(a) - b) ** 2)
+    )
     schedule = optax.warmup_cosine_decay_schedule(0, learning_rate, steps // 10, steps)
     result = train.fit(
         loss, model.mlp, (standard(x), (y - model.mean) / model.deviation), steps=steps,

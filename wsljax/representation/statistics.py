@@ -29,6 +29,9 @@ from wsljax.zoo.tokens import channel_tokens
 CHUNK = 128
 """Networks at once: their weights should stay in a core's cache while they are searched."""
 
+SMALL = 256
+"""Entries up to which tensors of all sizes are searched together, padded to the longest of them."""
+
 
 class Definition(NamedTuple):
     """What is computed of each group of weights, in order.
@@ -179,21 +182,19 @@ def _plan(params: Any, name: str, order: Sequence[str] | None, width: int | None
 def _compute(plan: _Plan, stack: dict[str, Any], masks: Any, chunk: int) -> jax.Array:
     count = len(next(iter(stack.values())))
     chunk = min(chunk, count)
-    full = count // chunk * chunk
-    run = functools.partial(_features, plan)
+    if chunk == count:
+        return _features(plan, stack, masks)
+    # the last chunk begins early enough to be full: what it repeats is dropped
+    starts = np.minimum(np.arange(0, count, chunk), count - chunk)
 
-    def pieces(tree, stop):
-        return jax.tree.map(lambda x: x[:stop].reshape(stop // chunk, chunk, *x.shape[1:]), tree)
+    def piece(start):
+        part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, chunk), (stack, masks))
+        return _features(plan, *part)
 
-    parts = []
-    if full == chunk:
-        parts.append(run(*jax.tree.map(lambda x: x[:full], (stack, masks))))
-    elif full:
-        out = jax.lax.map(lambda part: run(*part), pieces((stack, masks), full))
-        parts.append(out.reshape(full, out.shape[-1]))
-    if full < count:
-        parts.append(run(*jax.tree.map(lambda x: x[full:], (stack, masks))))
-    return jnp.concatenate(parts) if len(parts) > 1 else parts[0]
+    out = jax.lax.map(piece, jnp.asarray(starts))
+    rest = count - (len(starts) - 1) * chunk
+    whole = out[:-1].reshape(-1, out.shape[-1])
+    return jnp.concatenate([whole, out[-1, chunk - rest :]])
 
 
 def _features(plan: _Plan, stack: dict[str, jax.Array], masks: Any) -> jax.Array:
@@ -203,13 +204,12 @@ def _features(plan: _Plan, stack: dict[str, jax.Array], masks: Any) -> jax.Array
     kept = None if masks is None else {p: m.reshape(len(m), -1) for p, m in masks.items()}
     rows = [_rows(flat, paths, zeros) for _, paths, zeros in plan.groups]
     keep = [None if kept is None else _rows(kept, paths, 0) for _, paths, _ in plan.groups]
-    by_size: dict[int, list[int]] = {}
+    alike: dict[int, list[int]] = {}
     for number, x in enumerate(rows):
-        by_size.setdefault(x.shape[1], []).append(number)
+        alike.setdefault(max(x.shape[1], SMALL), []).append(number)
     out: dict[int, jax.Array] = {}
-    for numbers in by_size.values():
-        x = jnp.concatenate([rows[k] for k in numbers])
-        m = None if kept is None else jnp.concatenate([keep[k] for k in numbers])
+    for numbers in alike.values():
+        x, m = _stacked([rows[k] for k in numbers], [keep[k] for k in numbers])
         found = _columns(plan.definition, x, m)
         out |= dict(zip(numbers, jnp.split(found, len(numbers)), strict=True))
     return jnp.concatenate([out[k] for k in range(len(rows))], axis=1)
@@ -219,6 +219,17 @@ def _rows(flat: Mapping[str, jax.Array], paths: Sequence[str], zeros: int) -> ja
     parts = [flat[path] for path in paths]
     parts += [jnp.zeros((len(parts[0]), zeros), parts[0].dtype)] if zeros else []
     return jnp.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+
+
+def _stacked(rows: list[jax.Array], keep: list) -> tuple[jax.Array, jax.Array | None]:
+    """Groups of about one size under each other, and a mask if any entry does not count."""
+    width = max(x.shape[1] for x in rows)
+    same = all(x.shape[1] == width for x in rows)
+    if not same or keep[0] is not None:
+        keep = [jnp.ones(x.shape, bool) if m is None else m for x, m in zip(rows, keep)]
+        keep = [jnp.pad(m, ((0, 0), (0, width - m.shape[1]))) for m in keep]
+    rows = [jnp.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in rows]
+    return jnp.concatenate(rows), None if keep[0] is None else jnp.concatenate(keep)
 
 
 def _columns(definition: Definition, x: jax.Array, mask: jax.Array | None) -> jax.Array:

@@ -6,6 +6,7 @@ bootstrap is one vectorised call: samples are sorted once for many resamples.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -184,17 +185,8 @@ def bootstrap(
         raise ValueError(f"`columns` must be vectors of one length; their shapes are {shapes}.")
     n = shapes[0][0]
 
-    def resample(key, columns):
-        drawn = jax.random.randint(key, (n,), 0, n)
-        counts = jnp.zeros(n, columns[0].dtype).at[drawn].add(1)
-        return metric(*columns, counts)
-
     together = min(_RESAMPLES_AT_ONCE, max(1, _NUMBERS_AT_ONCE // n))
-    @jax.jit
-    def run(keys, columns):
-        return jax.lax.map(lambda key: resample(key, columns), keys, batch_size=together)
-
-    values = run(jax.random.split(key, resamples), columns)
+    values = _resampled(metric, together, jax.random.split(key, resamples), columns)
     tail = (1 - level) / 2
     low, high = jnp.nanquantile(values, jnp.array([tail, 1 - tail], values.dtype))
     value = metric(*columns, jnp.ones(n, columns[0].dtype))
@@ -216,7 +208,9 @@ def _columns(prediction, target, weights):
 def _dense_rank(x: jax.Array) -> jax.Array:
     """0 for the smallest value, 1 for the next larger one; equal values share a rank."""
     order = jnp.argsort(x)
-    new = jnp.concatenate([jnp.zeros(1, jnp.int32), (x[order][1:] != x[order][:-1]).astype(jnp.int32)])
+    new = jnp.concatenate(
+        [jnp.zeros(1, jnp.int32), (x[order][1:] != x[order][:-1]).astype(jnp.int32)]
+    )
     return jnp.zeros(len(x), jnp.int32).at[order].set(jnp.cumsum(new, dtype=jnp.int32))
 
 
@@ -244,3 +238,16 @@ def _average_rank(x: jax.Array, weights: jax.Array) -> jax.Array:
     rank = _dense_rank(x)
     tied = jnp.zeros(len(x), weights.dtype).at[rank].add(weights)
     return (jnp.cumsum(tied) - tied + (tied + 1) / 2)[rank]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _resampled(metric: Callable, together: int, keys: jax.Array, columns: tuple) -> jax.Array:
+    """The metric on each resample; compiled once for each metric and number of samples."""
+    n = len(columns[0])
+
+    def one(key):
+        drawn = jax.random.randint(key, (n,), 0, n)
+        counts = jnp.zeros(n, columns[0].dtype).at[drawn].add(1)
+        return metric(*columns, counts)
+
+    return jax.lax.map(one, keys, batch_size=together)

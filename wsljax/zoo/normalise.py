@@ -184,7 +184,9 @@ class Normaliser(eqx.Module):
             pair = [jnp.broadcast_to(n[leaf.path], leaf.shape) for n in (self.mean, self.deviation)]
             for parts in zip(*(decompose(x, leaf.trees) for x in pair)):
                 for axis, name in enumerate(next(layout).axes):
-                    if name in units and any((x != jnp.take(x, jnp.array([0]), axis)).any() for x in parts):
+                    if name in units and any(
+                        (x != jnp.take(x, jnp.array([0]), axis)).any() for x in parts
+                    ):
                         return False
         return True
 
@@ -221,7 +223,9 @@ class Normaliser(eqx.Module):
             for name in ("mean", "deviation"):
                 both.append(
                     {
-                        path: jnp.asarray(np.array(leaf[name]).reshape(leaf["shape"]), leaf["dtype"])
+                        path: jnp.asarray(
+                            np.array(leaf[name]).reshape(leaf["shape"]), leaf["dtype"]
+                        )
                         for path, leaf in record["leaves"].items()
                     }
                 )
@@ -244,7 +248,9 @@ class Normaliser(eqx.Module):
 
     def _leaf(self, path: str, x: Any, fn: Any) -> jax.Array:
         x, mean = jnp.asarray(x), self.mean[path]
-        if mean.ndim and (x.ndim != mean.ndim or np.broadcast_shapes(x.shape, mean.shape) != x.shape):
+        if mean.ndim and (
+            x.ndim != mean.ndim or np.broadcast_shapes(x.shape, mean.shape) != x.shape
+        ):
             raise ValueError(
                 f"{path!r} has shape {x.shape}, the normaliser {mean.shape}; "
                 "for a stack of networks use jax.vmap."
@@ -343,9 +349,9 @@ def _fit_shape(x: np.ndarray, shape: tuple[int, ...], path: str, transposed: boo
     """Published numbers as an array that broadcasts to a leaf."""
     rank = len(shape)
     if x.size == 1:
-        return x.reshape(())
+        return x.reshape(shape if np.prod(shape) == 1 else ())
     given = x.shape
-    while x.ndim > 1 and x.shape[-1] == 1 and x.shape != shape:
+    while x.ndim > rank and x.shape[-1] == 1:
         x = x[..., 0]
     if rank > 2 and x.ndim == rank - 2:  # kernel positions
         x = x[None, None] if transposed else x[..., None, None]

@@ -71,7 +71,9 @@ def split(
     for number, name in enumerate(names):
         inside = runs[strata == number]
         where = f" with `stratify` {name.item()!r}"
-        for out, part in zip(parts, _cut(inside, fractions, jax.random.fold_in(key, number), where)):
+        for out, part in zip(
+            parts, _cut(inside, fractions, jax.random.fold_in(key, number), where)
+        ):
             out.append(part)
     return Split(*(np.flatnonzero(np.isin(runs, np.concatenate(part))) for part in parts))
 

@@ -133,7 +133,10 @@ def _default(marks: Sequence, channel_axis: int, spec: Spec | None) -> tuple[int
     if spec is None:
         return (axis,)
     over = {
-        name for atom in atoms(marks[axis]) if isinstance(atom, Unit) for name in spec.over(atom.name)
+        name
+        for atom in atoms(marks[axis])
+        if isinstance(atom, Unit)
+        for name in spec.over(atom.name)
     }
     parents = [k for k, tree in enumerate(marks) if k != axis and over & _names(tree)]
     return tuple(sorted([*parents, axis]))

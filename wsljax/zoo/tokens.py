@@ -145,7 +145,9 @@ class Tokeniser:
         known = [(path, shape) for path, shape, _ in self.leaves]
         seen = [(path, tuple(x.shape)) for path, x in named]
         if treedef != self.treedef or seen != known:
-            other = next((s for s, k in zip(seen, known) if s != k), "another structure of the tree")
+            other = next(
+                (s for s, k in zip(seen, known) if s != k), "another structure of the tree"
+            )
             hint = "" if len(seen) != len(known) else "; for a stack of networks use jax.vmap"
             raise ValueError(f"`params` do not fit this tokeniser: {other}{hint}.")
         return [jnp.asarray(x) for _, x in named]
