@@ -19,7 +19,7 @@ from wsljax.zoo.function import (
 from wsljax.zoo.grid import function_grid, train_grid
 from wsljax.zoo.hyper import complete_hyper
 from wsljax.zoo.metrics import METRICS
-from wsljax.zoo.normalise import Normaliser
+from wsljax.zoo.normalise import Normaliser, finite_members
 from wsljax.zoo.optimisers import OPTIMISERS, OptimiserState, Rule, optimiser_rules
 from wsljax.zoo.population import ROLES, Population, concatenate
 from wsljax.zoo.schedules import SCHEDULES
@@ -84,6 +84,7 @@ __all__ = [
     "concatenate",
     "evaluate",
     "export_function",
+    "finite_members",
     "flat_tokens",
     "function_grid",
     "grid",

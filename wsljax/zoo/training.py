@@ -253,7 +253,7 @@ def _population(
         "step": at.astype(np.int32),
         "parent": _parents(who),
     }
-    roles = {name: "hyper" for name in hyper.columns}
+    roles = {name: "hyper" for name in hyper.columns if name != "seed"}
     roles |= {name: "metric" for name in METRIC_COLUMNS}
     roles |= {"steps_taken": "step", "step": "step", "run": "lineage", "parent": "lineage"}
     params = eqx.combine(params, static)
