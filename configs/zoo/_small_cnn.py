@@ -58,7 +58,7 @@ def small_cnn_zoo(name: str, paper: str, dataset: str, size: str) -> ZooConfig:
             },
         },
     )  # fmt: skip
-    small = {"models": 64, "epochs": 10, "snapshots": (0, 1, 5), "chunk": 32}
+    small = {"models": 32, "epochs": 10, "snapshots": (0, 1, 5), "chunk": 16}
     parts = {part: {**change, **small} for part, change in full.parts.items()}
     return sized(
         full,

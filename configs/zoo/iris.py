@@ -3,8 +3,8 @@
 Source: Gupta et al., "DeepWeightFlow", 2025: networks 4-16-3 of 131 weights, 100 of them, Adam at 1e-3,
 100 epochs with batches of 16; a run of that setting gave .944 +- .015 on all 150 points. The source has
 five initialisations of 20 networks each; which five is not known here, so "xavier" has Glorot's alone
-and "initialisations" has five of this library. 120 points are trained on; accuracy is of all 150. Measured here: .953 +- .013 and
-.953 +- .010 (`experiments/results`).
+and "initialisations" has five of this library. 120 points are trained on; accuracy is of all 150.
+Measured here: .953 +- .013 and .953 +- .010 (`experiments/results`).
 """
 
 from configs.zoo._config import Grid, ZooConfig, sized

@@ -56,7 +56,7 @@ def get_config(size: str = "small") -> ZooConfig:
         full,
         size,
         small={
-            "models": 128, "epochs": 86, "batch_size": 128, "chunk": 64,
+            "models": 48, "epochs": 20, "batch_size": 64, "snapshots": (0, 1, 2, 3, 10), "chunk": 16,
             "options": {**full.options, "train": 1297, "test": 500},
         },
         tiny={

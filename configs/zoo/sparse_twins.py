@@ -49,9 +49,9 @@ def get_config(size: str = "small") -> ZooConfig:
         full,
         size,
         small={
-            "models": 32, "chunk": 32, "epochs": 30,
+            "models": 8, "chunk": 8, "epochs": 20,
             "hyper": {**full.hyper, "learning_rate": 2e-3},
-            "descend": twins((0.3, 0.5, 0.7, 0.9), (5, 25), 1297, (1e-3, 2e-3)),
+            "descend": twins((0.3, 0.5, 0.7, 0.9), (5, 20), 1297, (1e-3, 2e-3)),
             "options": {**full.options, "train": 1297, "test": 500},
         },
         tiny={
