@@ -62,7 +62,7 @@ def get_config(size: str = "small") -> ZooConfig:
         tiny={
             "models": 12, "epochs": 12, "batch_size": 32, "snapshots": (0, 3), "measured": 64,
             "settings": {
-                **full.settings, "input_shape": (12, 12, 1), "channels": (8, 8),
+                **full.settings, "input_shape": (12, 12, 1), "channels": (8,),
                 "initialiser": ("glorot_normal", "normal", "he_normal"),
             },
             "hyper": {

@@ -24,7 +24,7 @@ import numpy as np
 
 from experiments.bench._report import Report, arguments
 from wsljax.representation.statistics import statistics
-from wsljax.zoo.layers import leaf_order
+from wsljax.zoo.preprocessing.layers import leaf_order
 
 LAYOUTS = {
     "small CNN, 4970 parameters": [(3, 3, 1, 16), (16,), (3, 3, 16, 16), (16,), (3, 3, 16, 16), (16,), (16, 10), (10,)],

@@ -21,7 +21,7 @@ from wsljax.representation.predictors import (  # noqa: E402
     fit_trees,
 )
 from wsljax.zoo.population import Population  # noqa: E402
-from wsljax.zoo.split import split  # noqa: E402
+from wsljax.zoo.preprocessing.split import split  # noqa: E402
 
 
 def problem(n, features=6, noise=0.1, seed=0):

@@ -9,7 +9,7 @@ from tests.representation.specs import SPECS, params_of, spec_of
 from wsljax.representation.order_statistics import quantiles
 from wsljax.representation.statistics import DEFINITIONS, feature_names, statistics
 from wsljax.zoo.population import Population
-from wsljax.zoo.tokens import channel_tokens
+from wsljax.zoo.preprocessing.tokens import channel_tokens
 
 SMALL_CNN = {
     "conv_0": ((3, 3, 1, 16), (16,)),

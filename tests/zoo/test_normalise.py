@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.representation.specs import SPECS, spec_of
-from wsljax.zoo.normalise import KINDS, Normaliser, finite_members
 from wsljax.zoo.population import Population
+from wsljax.zoo.preprocessing.normalise import KINDS, Normaliser, finite_members
 
 NAMES = ("mlp", "lstm", "flatten", "packed heads", "scanned")
 

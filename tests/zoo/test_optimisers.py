@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from wsljax.zoo.optimisers import (
+from wsljax.zoo.training.optimisers import (
     OPTIMISERS,
     Rule,
     init_optimiser,

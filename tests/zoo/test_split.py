@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from wsljax.zoo.population import Population
-from wsljax.zoo.split import last_checkpoints, split, split_populations
+from wsljax.zoo.preprocessing.split import last_checkpoints, split, split_populations
 
 
 def assert_disjoint(parts, labels):

@@ -9,7 +9,13 @@ import pytest
 from tests.representation.specs import SPECS, params_of, spec_of
 from wsljax import symmetry
 from wsljax.zoo.population import Population
-from wsljax.zoo.tokens import channel_tokens, flat_tokens, masked_mean, masked_mse, neuron_tokens
+from wsljax.zoo.preprocessing.tokens import (
+    channel_tokens,
+    flat_tokens,
+    masked_mean,
+    masked_mse,
+    neuron_tokens,
+)
 
 MAKERS = {
     "channel": lambda params, spec, width: channel_tokens(params, spec, width=width),

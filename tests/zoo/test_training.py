@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from wsljax import train, zoo
-from wsljax.zoo.training import total_work
+from wsljax.zoo.training.train import total_work
 
 NAMES = ["sgd", "momentum", "adam", "adamw", "rmsprop", "adam", "sgd"]
 HYPER = {

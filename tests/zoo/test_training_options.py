@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from wsljax import train, zoo
-from wsljax.zoo.networks import subset_order
-from wsljax.zoo.supervised import noisy_labels
-from wsljax.zoo.trainer import CACHE, fitting_lanes
+from wsljax.zoo.training.networks import subset_order
+from wsljax.zoo.training.supervised import noisy_labels
+from wsljax.zoo.training.trainer import CACHE, fitting_lanes
 
 MLP = zoo.Function("mlp", {"widths": (3, 5, 2), "activation": ("relu", "tanh")})
 KEY = jax.random.key(3)

@@ -18,7 +18,7 @@ from wsljax import train
 from wsljax.representation.predictors import fit_mlp, fit_ridge, fit_trees
 from wsljax.representation.statistics import statistics
 from wsljax.zoo.population import Population
-from wsljax.zoo.split import Split
+from wsljax.zoo.preprocessing.split import Split
 
 METRICS = {"r2": train.r2, "kendall": train.kendall_tau, "spearman": train.spearman}
 

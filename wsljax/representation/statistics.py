@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsljax.representation.order_statistics import moments, quantiles
-from wsljax.zoo.layers import arrays_by_path, layers, leaf_order
 from wsljax.zoo.population import Population
-from wsljax.zoo.tokens import channel_tokens
+from wsljax.zoo.preprocessing.layers import arrays_by_path, layers, leaf_order
+from wsljax.zoo.preprocessing.tokens import channel_tokens
 
 CHUNK = 128
 """Networks at once: their weights should stay in a core's cache while they are searched."""
@@ -81,7 +81,7 @@ def statistics(
             longest, as Kofinas et al. (2024) do it.
         definition: a name in `DEFINITIONS`.
         order: paths of the tensors, or of the layers for `"sane"`, where the definition's own order
-            (layers as they stand in the tree; see `wsljax.zoo.layers`) is not that of the network.
+            (layers as they stand in the tree; see `wsljax.zoo.preprocessing.layers`) is not that of the network.
             Those left out are left out.
         mask: a pytree of the structure of the weights, `True` where an entry is one, `(...)` or
             `(models, ...)`: for networks that are padded to one shape. Not for `"sane"`.

@@ -5,9 +5,11 @@ hyperparameters; a `Population` holds the stacked weights, the function they com
 columns of metadata; `verify` runs networks again and compares them with what was recorded.
 """
 
-from wsljax.zoo.activations import ACTIVATIONS, activate
+from wsljax.zoo.architectures.activations import ACTIVATIONS, activate
 from wsljax.zoo.chunks import chunk_size, map_chunks, pad_models
-from wsljax.zoo.evaluation import evaluate
+from wsljax.zoo.evaluation.evaluate import evaluate
+from wsljax.zoo.evaluation.metrics import METRICS
+from wsljax.zoo.evaluation.verify import Evaluation, FunctionMismatch, verify
 from wsljax.zoo.function import (
     ARCHITECTURES,
     Architecture,
@@ -16,17 +18,10 @@ from wsljax.zoo.function import (
     export_function,
     register_architecture,
 )
-from wsljax.zoo.grid import function_grid, train_grid
-from wsljax.zoo.hyper import complete_hyper
-from wsljax.zoo.metrics import METRICS
-from wsljax.zoo.normalise import Normaliser, finite_members
-from wsljax.zoo.optimisers import OPTIMISERS, OptimiserState, Rule, optimiser_rules
 from wsljax.zoo.population import ROLES, Population, concatenate
-from wsljax.zoo.schedules import SCHEDULES
-from wsljax.zoo.split import Split, last_checkpoints, split, split_populations
-from wsljax.zoo.store import DamagedFile, StoredZoo, Writer, ZooSource, open, save
-from wsljax.zoo.supervised import noisy_labels, supervised
-from wsljax.zoo.tokens import (
+from wsljax.zoo.preprocessing.normalise import Normaliser, finite_members
+from wsljax.zoo.preprocessing.split import Split, last_checkpoints, split, split_populations
+from wsljax.zoo.preprocessing.tokens import (
     Tokeniser,
     channel_tokens,
     flat_tokens,
@@ -34,8 +29,13 @@ from wsljax.zoo.tokens import (
     masked_mse,
     neuron_tokens,
 )
-from wsljax.zoo.training import total_work, train, train_chunks
-from wsljax.zoo.verify import Evaluation, FunctionMismatch, verify
+from wsljax.zoo.store import DamagedFile, StoredZoo, Writer, ZooSource, open, save
+from wsljax.zoo.training.grid import function_grid, train_grid
+from wsljax.zoo.training.hyper import complete_hyper
+from wsljax.zoo.training.optimisers import OPTIMISERS, OptimiserState, Rule, optimiser_rules
+from wsljax.zoo.training.schedules import SCHEDULES
+from wsljax.zoo.training.supervised import noisy_labels, supervised
+from wsljax.zoo.training.train import total_work, train, train_chunks
 
 from wsljax.zoo.foreign import (  # isort: skip  (registers architectures)
     FOREIGN,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsljax.zoo.activations import activate
+from wsljax.zoo.architectures.activations import activate
 
 #: Initial kernels by name; drawn for a matrix `(fan_in, fan_out)`.
 INITIALISERS = {

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from wsljax.zoo.activations import ACTIVATIONS
+from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.common import INITIALISERS, Names, dense, linear, read_choice
 from wsljax.zoo.function import Architecture, register_architecture
 

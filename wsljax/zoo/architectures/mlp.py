@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from wsljax.zoo.activations import ACTIVATIONS
+from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.common import (
     INITIALISERS,
     Names,

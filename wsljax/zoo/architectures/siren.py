@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsljax.zoo.activations import ACTIVATIONS
+from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.common import linear, read_choice
+from wsljax.zoo.architectures.sine import sine
 from wsljax.zoo.function import Architecture, register_architecture
-from wsljax.zoo.sine import sine
 
 
 @register_architecture("siren")

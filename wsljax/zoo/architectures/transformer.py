@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from wsljax.zoo.activations import ACTIVATIONS
+from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.cnn import convolve
 from wsljax.zoo.architectures.common import (
     INITIALISERS,

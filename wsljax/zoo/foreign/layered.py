@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from wsljax.zoo.activations import ACTIVATIONS
+from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.cnn import convolve, pool
 from wsljax.zoo.architectures.common import INITIALISERS, dense, linear, read_choice, standardised
 from wsljax.zoo.function import Architecture, register_architecture

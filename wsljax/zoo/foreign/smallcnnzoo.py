@@ -18,7 +18,7 @@ from wsljax.zoo.foreign.stacking import population_of
 from wsljax.zoo.foreign.tables import cells_as_values, read_csv
 from wsljax.zoo.function import Function
 from wsljax.zoo.population import Population
-from wsljax.zoo.split import Split
+from wsljax.zoo.preprocessing.split import Split
 
 WEIGHTS = ("weights.npy", "all_weights.npy")
 METRICS = ("metrics.csv.gz", "metrics.csv", "all_metrics.csv", "all_metrics.csv.gz")

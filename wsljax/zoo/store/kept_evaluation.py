@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from wsljax.zoo.evaluation.verify import Evaluation
 from wsljax.zoo.store.files import evaluation_name, inside, write_atomically
 from wsljax.zoo.store.index import written_from
 from wsljax.zoo.store.tensor_file import (
@@ -19,7 +20,6 @@ from wsljax.zoo.store.tensor_file import (
     view,
     write_tensors,
 )
-from wsljax.zoo.verify import Evaluation
 
 
 def save_evaluation(folder: Path, generation: str, evaluation: Evaluation) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from wsljax.zoo.evaluation.verify import verify
 from wsljax.zoo.store.files import check_folder
 from wsljax.zoo.store.index import read_index
 from wsljax.zoo.store.shards import RESIDENT, Shards
 from wsljax.zoo.store.stored import StoredZoo
 from wsljax.zoo.store.tensor_file import DamagedFile
-from wsljax.zoo.verify import verify
 
 
 def open(

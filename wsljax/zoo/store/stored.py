@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from wsljax.zoo.evaluation.verify import Evaluation
 from wsljax.zoo.function import Function
 from wsljax.zoo.population import Population
 from wsljax.zoo.store.index import Index
@@ -17,7 +18,6 @@ from wsljax.zoo.store.shards import Shards
 from wsljax.zoo.store.source import ZooSource
 from wsljax.zoo.store.structure import builder
 from wsljax.zoo.store.tensor_file import DamagedFile
-from wsljax.zoo.verify import Evaluation
 
 
 class StoredZoo:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from wsljax.zoo.chunks import is_stacked
+from wsljax.zoo.evaluation.verify import Evaluation
 from wsljax.zoo.population import Population
 from wsljax.zoo.store import describing
 from wsljax.zoo.store.files import (
@@ -26,7 +27,6 @@ from wsljax.zoo.store.files import (
 from wsljax.zoo.store.index import Index, Shard, read_index, tensor_names, write_index
 from wsljax.zoo.store.kept_evaluation import save_evaluation
 from wsljax.zoo.store.tensor_file import write_tensors
-from wsljax.zoo.verify import Evaluation
 
 SHARD_BYTES = 64 * 2**20
 MOST_MODELS = 2**20  # in one shard, however small they are

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from wsljax.zoo.evaluation.metrics import METRICS
 from wsljax.zoo.function import Function
-from wsljax.zoo.metrics import METRICS
 
 
 def supervised(function: Function, metric: str) -> Callable[..., jax.Array]:

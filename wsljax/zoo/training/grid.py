@@ -12,9 +12,9 @@ import numpy as np
 
 from wsljax.train.logs import Log
 from wsljax.zoo.function import Function
-from wsljax.zoo.hyper import complete_hyper
 from wsljax.zoo.population import Population
-from wsljax.zoo.training import total_work, train
+from wsljax.zoo.training.hyper import complete_hyper
+from wsljax.zoo.training.train import total_work, train
 
 
 def function_grid(architecture: str, **settings: Sequence[Any]) -> list[Function]:

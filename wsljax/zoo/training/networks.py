@@ -9,8 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from wsljax.zoo.optimisers import OptimiserState, Rule, init_optimiser, update_optimiser
-from wsljax.zoo.schedules import rate_factor
+from wsljax.zoo.training.optimisers import OptimiserState, Rule, init_optimiser, update_optimiser
+from wsljax.zoo.training.schedules import rate_factor
 
 
 class ModelState(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from wsljax.zoo.sine import sine
+from wsljax.zoo.architectures.sine import sine
 
 #: Every activation that can be chosen by name; a code is an index into the names given.
 ACTIVATIONS = {

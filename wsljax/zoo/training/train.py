@@ -14,12 +14,12 @@ from jax.sharding import Mesh
 
 from wsljax.train.logs import Log
 from wsljax.zoo.chunks import chunk_indices, chunk_size, is_stacked, round_up
-from wsljax.zoo.claim import claim_folder, digest
 from wsljax.zoo.function import Function
-from wsljax.zoo.hyper import Hyper, complete_hyper
 from wsljax.zoo.population import Population
-from wsljax.zoo.supervised import supervised
-from wsljax.zoo.trainer import Trainer, Trajectory, fitting_lanes
+from wsljax.zoo.training.claim import claim_folder, digest
+from wsljax.zoo.training.hyper import Hyper, complete_hyper
+from wsljax.zoo.training.supervised import supervised
+from wsljax.zoo.training.trainer import Trainer, Trajectory, fitting_lanes
 
 #: Columns that `train` reads or adds, by what they are.
 METRIC_COLUMNS, STEP_COLUMNS = ("loss", "diverged", "stopped"), ("steps_taken",)

@@ -11,7 +11,7 @@ import numpy as np
 
 from wsljax.symmetry import Spec
 from wsljax.symmetry.axes import Fixed, Unit, atoms
-from wsljax.zoo.layers import arrays_by_path, layers
+from wsljax.zoo.preprocessing.layers import arrays_by_path, layers
 
 
 class Row(NamedTuple):

@@ -32,7 +32,7 @@ import numpy as np
 from wsljax._compat import key_path_str
 from wsljax.symmetry import Spec
 from wsljax.zoo.population import Population
-from wsljax.zoo.token_rows import Row, channel_rows, leaf_indices, neuron_rows
+from wsljax.zoo.preprocessing.token_rows import Row, channel_rows, leaf_indices, neuron_rows
 
 
 @jax.tree_util.register_static

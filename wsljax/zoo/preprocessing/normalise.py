@@ -33,8 +33,8 @@ from wsljax._compat import key_path_str
 from wsljax.symmetry import Spec
 from wsljax.symmetry.layout import decompose
 from wsljax.zoo.chunks import is_stacked
-from wsljax.zoo.layers import arrays_by_path, layers
 from wsljax.zoo.population import Population
+from wsljax.zoo.preprocessing.layers import arrays_by_path, layers
 
 KINDS = ("leaf", "layer", "block", "fixed", "position", "entry")
 FORMAT = "wsljax-normaliser-1"

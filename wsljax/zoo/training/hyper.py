@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wsljax.zoo.optimisers import OPTIMISERS, Rule, optimiser_rules
-from wsljax.zoo.schedules import SCHEDULES
+from wsljax.zoo.training.optimisers import OPTIMISERS, Rule, optimiser_rules
+from wsljax.zoo.training.schedules import SCHEDULES
 
 #: Columns that `zoo.train` itself reads, and their defaults. Any other column is the user's own.
 DEFAULTS = {

@@ -18,10 +18,10 @@ from jax.sharding import Mesh, PartitionSpec
 
 from wsljax.train.checkpoint import Checkpointer
 from wsljax.train.mesh import ZOO_AXIS, replicate, shard
+from wsljax.zoo.architectures.sine import quick_sine
 from wsljax.zoo.chunks import pad_models, tree_bytes
-from wsljax.zoo.hyper import Hyper
-from wsljax.zoo.networks import Material, ModelState, Network, subset_order
-from wsljax.zoo.sine import quick_sine
+from wsljax.zoo.training.hyper import Hyper
+from wsljax.zoo.training.networks import Material, ModelState, Network, subset_order
 
 _LOGGER = logging.getLogger("wsljax")
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsljax.zoo.chunks import map_chunks
-from wsljax.zoo.metrics import METRICS
+from wsljax.zoo.evaluation.metrics import METRICS
 from wsljax.zoo.population import Population
 
 

@@ -1,0 +1,1 @@
+"""What networks are worth: metrics by name, measured, recorded and measured again."""

@@ -1,0 +1,1 @@
+"""Populations made ready for learning: normalised, cut into tokens, split."""

@@ -1,0 +1,1 @@
+"""Training populations: many networks in one computation, each with hyperparameters of its own."""
