@@ -100,20 +100,24 @@ def last_of_runs(run: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 
 def magnitude_masks(weights: Any, share: jax.Array) -> Any:
-    """Masks of int8 that leave out the given share of the kernels' entries, the smallest of all.
+    """Masks of int8 that leave out the given share of each kernel's entries, the smallest.
 
-    Biases stay.
+    Biases stay. One limit for all kernels would leave some layers empty, and networks that guess.
 
     >>> weights = {"kernel": jnp.array([[1.0, -4.0], [3.0, 2.0]]), "bias": jnp.zeros(2)}
     >>> magnitude_masks(weights, jnp.float32(0.5))["kernel"].tolist()
     [[0, 1], [1, 0]]
     """
-    kernels = [leaf for leaf in jax.tree.leaves(weights) if leaf.ndim > 1]
-    sizes = jnp.sort(jnp.concatenate([jnp.abs(leaf).ravel() for leaf in kernels]))
-    place = jnp.round(share * sizes.size).astype(jnp.int32)
-    limit = jnp.where(place > 0, sizes[jnp.maximum(place - 1, 0)], -1.0)
-    keep = lambda leaf: jnp.abs(leaf) > limit if leaf.ndim > 1 else jnp.ones(leaf.shape)  # noqa: E731
-    return jax.tree.map(lambda leaf: keep(leaf).astype(jnp.int8), weights)
+
+    def mask(leaf):
+        if leaf.ndim < 2:
+            return jnp.ones(leaf.shape, jnp.int8)
+        sizes = jnp.sort(jnp.abs(leaf).ravel())
+        place = jnp.round(share * sizes.size).astype(jnp.int32)
+        limit = jnp.where(place > 0, sizes[jnp.maximum(place - 1, 0)], -1.0)
+        return (jnp.abs(leaf) > limit).astype(jnp.int8)
+
+    return jax.tree.map(mask, weights)
 
 
 def dropout_penalty(log_ratio: jax.Array) -> jax.Array:

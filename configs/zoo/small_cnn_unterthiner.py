@@ -60,9 +60,9 @@ def get_config(size: str = "small") -> ZooConfig:
             "options": {**full.options, "train": 1297, "test": 500},
         },
         tiny={
-            "models": 12, "epochs": 12, "batch_size": 32, "snapshots": (0, 3), "measured": 64,
+            "models": 12, "epochs": 30, "batch_size": 32, "snapshots": (0, 3), "measured": 64,
             "settings": {
-                **full.settings, "input_shape": (12, 12, 1), "channels": (8,),
+                **full.settings, "input_shape": (12, 12, 1), "channels": (8, 8),
                 "initialiser": ("glorot_normal", "normal", "he_normal"),
             },
             "hyper": {

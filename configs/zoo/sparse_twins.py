@@ -6,7 +6,7 @@ sparsified neural network models", 2023: the populations of the model zoos (here
 by variational dropout (Molchanov 2017).
 
 From memory of the paper: ratios in steps of ten per cent, and about 15 epochs of fine-tuning and 25 of
-variational dropout. Departures: pruning is of all kernels together, biases stay; the variational
+variational dropout. Departures: pruning is of each kernel by itself, biases stay; the variational
 twins draw one set of weights a batch (no local reparametrisation), at a penalty of 1 over the number
 of training samples, and weights with a log ratio above 3 become zero. A twin's `parent` is the row of
 the network it was made of, `zeros` is its share of weights that are zero.
