@@ -146,7 +146,7 @@ def verify(
     if not len(index):
         return dict.fromkeys(evaluation.columns, 0.0)
     part = population.take(index)
-    found = evaluation.measure(part)
+    found = evaluation.measure(part, chunk=1)  # one at a time: an evaluation may be large
     largest = {}
     for name, values in found.items():
         recorded = np.asarray(part.columns[name], np.float64)
