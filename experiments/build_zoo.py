@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from configs.zoo._config import SIZES, ZooConfig, part_configs
-from experiments._zoo_build import Builder, claim
-from experiments._zoo_data import data_folder
-from experiments._zoo_report import describe, table
+from experiments._zoo.build import Builder, claim
+from experiments._zoo.data import data_folder
+from experiments._zoo.report import describe, table
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "zoo"
 

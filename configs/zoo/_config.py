@@ -61,7 +61,7 @@ class Base:
     options: Mapping[str, Any]
     """Options of the task that it is trained on."""
     task: str = "images"
-    """A name of `experiments._zoo_tasks.TASKS`."""
+    """A name of `experiments._zoo.tasks.TASKS`."""
     epochs: float = 10
     """Length of its training."""
     batch_size: int = 64
@@ -101,7 +101,7 @@ class ZooConfig:
     settings: Mapping[str, Any]
     """Its settings."""
     task: str
-    """A name of `experiments._zoo_tasks.TASKS`."""
+    """A name of `experiments._zoo.tasks.TASKS`."""
     options: Mapping[str, Any]
     """Options of the task."""
     loss: str

@@ -22,9 +22,9 @@ from configs.zoo._config import (  # noqa: E402
     Grid,
     part_configs,
 )
-from experiments import _zoo_data, build_zoo  # noqa: E402
-from experiments._zoo_build import Builder  # noqa: E402
-from experiments._zoo_hyper import draw_hyper  # noqa: E402
+from experiments._zoo import build_zoo, data  # noqa: E402
+from experiments._zoo.build import Builder  # noqa: E402
+from experiments._zoo.hyper import draw_hyper  # noqa: E402
 from wsljax import zoo  # noqa: E402
 from wsljax.zoo import store  # noqa: E402
 
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def as_users_have_it(monkeypatch):
     """float32, and the data that come along whatever the machine has."""
-    monkeypatch.delenv(_zoo_data.VARIABLE, raising=False)
+    monkeypatch.delenv(data.VARIABLE, raising=False)
     with jax.enable_x64(False):
         yield
 

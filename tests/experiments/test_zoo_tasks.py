@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("sklearn")
 
 from configs.zoo._config import Choice, Grid, LogUniform, Uniform, Where  # noqa: E402
-from experiments import _zoo_data, _zoo_scenes, _zoo_sequences, _zoo_tasks  # noqa: E402
-from experiments._zoo_descend import dropout_penalty, magnitude_masks  # noqa: E402
-from experiments._zoo_hyper import draw_hyper  # noqa: E402
+from experiments._zoo import data, scenes, sequences, tasks  # noqa: E402
+from experiments._zoo.descend import dropout_penalty, magnitude_masks  # noqa: E402
+from experiments._zoo.hyper import draw_hyper  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_masks_and_the_penalty_of_dropout():
 
 
 def test_words_of_languages():
-    task = _zoo_sequences.languages(None, models=3, seed=0, count=3, offsets=2, longest=3, test=1)
+    task = sequences.languages(None, models=3, seed=0, count=3, offsets=2, longest=3, test=1)
     x, y = task.own[1]
     for row, (words, targets) in enumerate(zip(x, y)):
         offsets = task.columns["offsets"][row]
@@ -48,7 +48,7 @@ def test_words_of_languages():
 
 
 def test_shapes_and_scenes_are_what_they_say():
-    task = _zoo_scenes.shapes(None, models=4, seed=0, count=4, points=24, field="sdf")
+    task = scenes.shapes(None, models=4, seed=0, count=4, points=24, field="sdf")
     distance = task.own[1][..., 0].reshape(4, 24, 24, 24)
     step = 2 / 23
     for number, kind in enumerate(("sphere", "box", "torus")):
@@ -56,28 +56,28 @@ def test_shapes_and_scenes_are_what_they_say():
         slope = np.sqrt(sum(np.square(g) for g in np.gradient(distance[number], step)))
         free = np.abs(distance[number]) < 0.3
         assert abs(np.median(slope[free]) - 1) < 0.02, kind  # a distance has a slope of one
-    rays = _zoo_scenes._camera(np.array([0.0, 0.0, 1.5]), 9)
+    rays = scenes._camera(np.array([0.0, 0.0, 1.5]), 9)
     box = {"kind": "box", "middle": np.zeros(3), "size": np.full(3, 0.3), "colour": np.ones(3)}
-    seen = _zoo_scenes.trace([box], rays).reshape(9, 9, 3)
+    seen = scenes.trace([box], rays).reshape(9, 9, 3)
     hit = np.any(seen != 1, axis=-1)
     assert hit[4, 4] and not hit[0, 0] and np.array_equal(hit, hit[::-1]) and hit.sum() == 25
 
 
 def test_affine_turns_by_quarters_and_resize_keeps_corners():
     x = np.arange(9.0, dtype=np.float32).reshape(1, 3, 3, 1)
-    turned = _zoo_tasks.affine(x, np.pi / 2, 0.0, np.ones(2))[0, :, :, 0]
+    turned = tasks.affine(x, np.pi / 2, 0.0, np.ones(2))[0, :, :, 0]
     assert any(np.allclose(turned, np.rot90(x[0, :, :, 0], k), atol=1e-5) for k in (1, 3))
-    larger = _zoo_data.resize(x, 5)[0, :, :, 0]
+    larger = data.resize(x, 5)[0, :, :, 0]
     assert larger[::4, ::4].tolist() == x[0, ::2, ::2, 0].tolist() and larger[2, 2] == 4
 
 
 def test_chance_is_the_best_answer_that_does_not_look():
     targets = np.array([0, 0, 0, 1], np.int32)
-    task = _zoo_tasks.Task("", (np.zeros((4, 1)), targets), None, (np.zeros((4, 1)), targets))
+    task = tasks.Task("", (np.zeros((4, 1)), targets), None, (np.zeros((4, 1)), targets))
     assert task.chance("test_accuracy") == 0.75
     assert task.chance("cross_entropy") == pytest.approx(-0.75 * np.log(0.75) - 0.25 * np.log(0.25))
     signal = np.array([[[0.0], [1.0]]], np.float32)
-    family = _zoo_tasks.Task("", np.zeros((2, 1)), ("image", signal), (np.zeros((2, 1)), signal))
+    family = tasks.Task("", np.zeros((2, 1)), ("image", signal), (np.zeros((2, 1)), signal))
     assert family.chance("psnr") == pytest.approx(10 * np.log10(4))
 
 
@@ -111,18 +111,18 @@ def test_files_of_images_are_used_where_they_are(tmp_path):
     for part, count in (("train", 40), ("t10k", 20)):
         _write_idx(folder / f"{part}-images-idx3-ubyte", rng.integers(0, 256, (count, 28, 28)))
         _write_idx(folder / f"{part}-labels-idx1-ubyte", np.arange(count) % 10)
-    found = _zoo_data.images("mnist", tmp_path, train=30)
+    found = data.images("mnist", tmp_path, train=30)
     assert found.source == "mnist" and found.train_x.shape == (30, 28, 28, 1)
     assert found.test_y.tolist() == [*range(10)] * 2 and 0.9 < found.train_x.max() <= 1
     batch = rng.integers(0, 256, (10, 3073)).astype(np.uint8)
     batch[:, 0] = np.arange(10)
     (tmp_path / "cifar10").mkdir()
     (tmp_path / "cifar10" / "data_batch_1.bin").write_bytes(batch.tobytes())
-    colours = _zoo_data.images("cifar10", tmp_path)
+    colours = data.images("cifar10", tmp_path)
     assert colours.train_y.tolist() == [*range(8)] and colours.test_y.tolist() == [8, 9]
     with pytest.raises(FileNotFoundError, match="fashion_mnist.*leave out --data"):
-        _zoo_data.images("fashion_mnist", tmp_path)
+        data.images("fashion_mnist", tmp_path)
     with pytest.raises(FileNotFoundError, match="no folder.*WSLJAX_DATA"):
-        _zoo_data.data_folder(tmp_path / "nowhere")
+        data.data_folder(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="there are digits, mnist"):
-        _zoo_data.images("imagenet", None)
+        data.images("imagenet", None)

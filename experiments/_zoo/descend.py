@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs.zoo._config import Descend
-from experiments._zoo_hyper import draw_hyper
+from experiments._zoo.hyper import draw_hyper
 from wsljax import zoo
 
 #: What a network's weights come from, as codes of the column `method`.

@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs.zoo._config import ZooConfig
-from experiments._zoo_descend import METHODS, descend, last_of_runs
-from experiments._zoo_hyper import draw_hyper
-from experiments._zoo_tasks import make_task
+from experiments._zoo.choose import make_task
+from experiments._zoo.descend import METHODS, descend, last_of_runs
+from experiments._zoo.hyper import draw_hyper
 from wsljax import train, zoo
 from wsljax.zoo import store
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import _zoo_data as data
+from experiments._zoo import data as data
 from wsljax import zoo
 
 
@@ -79,32 +78,6 @@ class Task(NamedTuple):
         return float(np.mean([_chance(metric, y) for y in families]))
 
 
-def make_task(
-    name: str, options: Mapping[str, Any], folder: Path | None, *, models: int, seed: int
-) -> Task:
-    """The task of a config.
-
-    Args:
-        name: one of `TASKS`.
-        options: of the task.
-        folder: of files of images, or None.
-        models: networks that will be trained: families need not have more tasks.
-        seed: of what is generated.
-
-    Raises:
-        ValueError: an unknown name, or options that the task does not have.
-    """
-    from experiments import _zoo_scenes, _zoo_sequences
-
-    known = {**TASKS, **_zoo_sequences.TASKS, **_zoo_scenes.TASKS}
-    if name not in known:
-        raise ValueError(f"task {name!r}: there are {', '.join(sorted(known))}.")
-    try:
-        return known[name](folder, models=models, seed=seed, **options)
-    except TypeError as e:
-        raise ValueError(f"options of the task {name!r}: {e}") from None
-
-
 def of_samples(found: data.Samples) -> Task:
     """Samples with classes, shared by all networks."""
     tx, ty, vx, vy, source = found
@@ -136,7 +109,7 @@ def images(
     Args:
         rows, flat: as sequences of their rows, or as vectors.
         mirrored: left and right swapped.
-        **options: of `_zoo_data.images`.
+        **options: of `data.images`.
     """
     found = data.images(folder=folder, **options)
     for name in ("train_x", "test_x"):

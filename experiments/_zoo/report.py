@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments._zoo_build import Builder, read_progress
-from experiments._zoo_descend import METHODS, last_of_runs
+from experiments._zoo.build import Builder, read_progress
+from experiments._zoo.descend import METHODS, last_of_runs
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 

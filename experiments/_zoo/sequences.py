@@ -6,8 +6,8 @@ import itertools
 
 import numpy as np
 
-from experiments import _zoo_data as data
-from experiments._zoo_tasks import Task, affine, of_samples, pooled
+from experiments._zoo import data as data
+from experiments._zoo.tasks import Task, affine, of_samples, pooled
 
 LETTERS = 4
 
@@ -55,7 +55,7 @@ def tiled_digits(
         tasks: angles, evenly spread over the circle, at most.
         tile: pixels a side.
         train, test: images of a task.
-        **options: of `_zoo_data.images`.
+        **options: of `data.images`.
     """
     found = data.images(folder=folder, **options)
     tasks, rng = min(tasks, models), np.random.default_rng(seed)

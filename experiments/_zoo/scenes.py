@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments._zoo_tasks import Task
+from experiments._zoo.tasks import Task
 from wsljax import zoo
 
 KINDS = ("sphere", "box", "torus", "union")
