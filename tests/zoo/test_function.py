@@ -217,3 +217,25 @@ def test_a_grid_trains_each_architecture_and_keeps_the_rows():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="3 functions for 4 rows"):
         zoo.train_grid(chosen[:3], "cross_entropy", (x, y), hyper, key=KEY)
+
+
+@pytest.mark.parametrize(
+    "name", sorted({"lecun_normal", "he_normal", "he_uniform", "glorot_normal", "glorot_uniform"})
+)
+def test_initial_kernels_are_those_of_jax(name):
+    from wsljax.zoo.architectures.common import INITIALISERS, in_one_draw
+
+    ours = in_one_draw(KEY, lambda draw: INITIALISERS[name](draw((300, 200))))
+    theirs = getattr(jax.nn.initializers, name)()(KEY, (300, 200), jnp.float32)
+    for q in (0.0, 0.1, 0.5, 0.9, 1.0):
+        np.testing.assert_allclose(np.quantile(ours, q), np.quantile(theirs, q), atol=2e-3)
+
+
+def test_an_orthogonal_kernel_is_orthogonal_and_one_draw_repeats_nothing():
+    from wsljax.zoo.architectures.common import INITIALISERS, in_one_draw
+
+    for shape in ((8, 5), (5, 8), (6, 6)):
+        a, b = in_one_draw(KEY, lambda draw, s=shape: [INITIALISERS["orthogonal"](draw(s)) for _ in "ab"])
+        a, b = (x if shape[0] >= shape[1] else x.T for x in (a, b))
+        np.testing.assert_allclose(a.T @ a, np.eye(min(shape)), atol=1e-5)
+        assert np.abs(a - b).max() > 0.1

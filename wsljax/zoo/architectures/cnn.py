@@ -20,6 +20,7 @@ from wsljax.zoo.architectures.common import (
     activation_of,
     dense,
     drop,
+    in_one_draw,
     linear,
     read_choice,
     reads_of,
@@ -146,31 +147,29 @@ def cnn(
             kept.append(x)
         return x.mean((1, 2)) if head == "mean" else x.reshape(len(x), -1)
 
-    def convolutions(row, key):
-        return {
-            f"conv_{i}": dense(
-                jax.random.fold_in(key, i), (kernels[i], kernels[i], *ends[i : i + 2]),
-                initialisers, row, bias=bias,
-            )
-            for i in range(count)
-        }  # fmt: skip
+    shapes = {f"conv_{i}": (kernels[i], kernels[i], *ends[i : i + 2]) for i in range(count)}
 
     def wide():
         row = {name: jnp.int32(0) for name in reads_of("activation", activation)}
         image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-        found = jax.eval_shape(
-            lambda key, x: features(convolutions({}, key), x, row, None), jax.random.key(0), image
-        )
+        kernels = {
+            name: {"kernel": jax.ShapeDtypeStruct(shape, jnp.float32)}
+            for name, shape in shapes.items()
+        }
+        found = jax.eval_shape(lambda params, x: features(params, x, row, None), kernels, image)
         return found.shape[-1]
 
     widths = (wide(), *dense_widths)
+    shapes |= {f"dense_{i}": widths[i : i + 2] for i in range(len(dense_widths))}
 
     def init(row, *, key):
-        params = convolutions(row, key)
-        for i in range(len(dense_widths)):
-            layer = jax.random.fold_in(key, count + i)
-            params[f"dense_{i}"] = dense(layer, widths[i : i + 2], initialisers, row, bias=bias)
-        return params
+        def make(draw):
+            layers = shapes.items()
+            return {
+                name: dense(draw, shape, initialisers, row, bias=bias) for name, shape in layers
+            }
+
+        return in_one_draw(key, make)
 
     def apply(params, x, row, key):
         x = features(params, standardised(x, mean, std), row, key)

@@ -11,7 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from wsljax.zoo.architectures.activations import ACTIVATIONS
-from wsljax.zoo.architectures.common import INITIALISERS, Names, dense, linear, read_choice
+from wsljax.zoo.architectures.common import (
+    INITIALISERS,
+    Names,
+    dense,
+    in_one_draw,
+    linear,
+    read_choice,
+)
 from wsljax.zoo.function import Architecture, register_architecture
 
 
@@ -49,10 +56,7 @@ def field(
     sizes = (widths[0] * (1 + 2 * octaves), *widths[1:])
 
     def init(row, *, key):
-        return {
-            f"dense_{i}": dense(jax.random.fold_in(key, i), shape, names, row)
-            for i, shape in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
-        }
+        return _initial(key, sizes, names, row)
 
     def apply(params, x, row, key):
         return ACTIVATIONS[last](_layers(params, encode(x, octaves), len(sizes) - 1, hidden))
@@ -89,10 +93,7 @@ def nerf(
     sizes = (3 * (1 + 2 * octaves), *widths, 4)
 
     def init(row, *, key):
-        return {
-            f"dense_{i}": dense(jax.random.fold_in(key, i), shape, ("he_normal",), row)
-            for i, shape in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
-        }
+        return _initial(key, sizes, ("he_normal",), row)
 
     def apply(params, rays, row, key):
         origin, direction = rays[:, None, :3], rays[:, None, 3:]
@@ -108,6 +109,14 @@ def nerf(
         return seen + background * jnp.exp(-step.sum(-1))[:, None]
 
     return Architecture(init, apply, (6,))
+
+
+def _initial(key, sizes: Sequence[int], names: Sequence[str], row) -> dict:
+    def make(draw):
+        shapes = enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+        return {f"dense_{i}": dense(draw, shape, names, row) for i, shape in shapes}
+
+    return in_one_draw(key, make)
 
 
 def _layers(params, x, count: int, activation: str) -> jax.Array:

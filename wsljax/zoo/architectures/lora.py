@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsljax._compat import key_path_str
+from wsljax.zoo.architectures.common import in_one_draw, normal
 from wsljax.zoo.function import Architecture, Function, register_architecture
 
 
@@ -100,13 +101,15 @@ def lora(
         raise ValueError(f"rank {rank}, targets {targets!r}: nothing to adapt in {sorted(fixed)}.")
 
     def init(row, *, key):
-        params = {}
-        for i, name in enumerate(adapted):
-            size, out = fixed[name].size // fixed[name].shape[-1], fixed[name].shape[-1]
-            scale = row.get("init_scale", 1.0) / np.sqrt(size)
-            down = jax.random.normal(jax.random.fold_in(key, i), (size, rank), jnp.float32)
-            params[name] = {"down": scale * down, "up": jnp.zeros((rank, out), jnp.float32)}
-        return params
+        def adapter(draw, size, out):
+            scale = jnp.asarray(row.get("init_scale", 1.0) / np.sqrt(size), jnp.float32)
+            return {"down": scale * normal(draw((size, rank))), "up": jnp.zeros((rank, out))}
+
+        def make(draw):
+            sizes = {name: fixed[name].shape[-1] for name in adapted}
+            return {n: adapter(draw, fixed[n].size // out, out) for n, out in sizes.items()}
+
+        return in_one_draw(key, make)
 
     def apply(params, x, row, key):
         leaves = []

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-
 from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.common import (
     INITIALISERS,
@@ -14,6 +12,7 @@ from wsljax.zoo.architectures.common import (
     activation_of,
     dense,
     drop,
+    in_one_draw,
     linear,
     read_choice,
     reads_of,
@@ -52,11 +51,13 @@ def mlp(
     shapes = list(zip(widths[:-1], widths[1:], strict=True))
 
     def init(row, *, key):
-        keys = jax.random.split(key, len(shapes))
-        return {
-            f"dense_{i}": dense(k, shape, initialisers, row, bias=bias)
-            for i, (k, shape) in enumerate(zip(keys, shapes, strict=True))
-        }
+        def make(draw):
+            return {
+                f"dense_{i}": dense(draw, shape, initialisers, row, bias=bias)
+                for i, shape in enumerate(shapes)
+            }
+
+        return in_one_draw(key, make)
 
     def apply(params, x, row, key):
         x = standardised(x, mean, std)

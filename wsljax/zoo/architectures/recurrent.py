@@ -13,6 +13,7 @@ from wsljax.zoo.architectures.common import (
     dense,
     draw_kernel,
     drop,
+    in_one_draw,
     linear,
     read_choice,
     standardised,
@@ -86,22 +87,21 @@ def recurrent(
     gates, step = GATES[cell], STEPS[cell]
 
     def init(row, *, key):
+        return in_one_draw(key, lambda draw: make(draw, row))
+
+    def make(draw, row):
         params = {}
         for i in range(layers):
-            first, second, third = jax.random.split(jax.random.fold_in(key, i), 3)
             size = (tokens or features) if i == 0 else hidden
-            layer = dense(first, (size, gates * hidden), names, row)
-            layer["recurrent"] = draw_kernel(second, (hidden, gates * hidden), names, row)
+            layer = dense(draw, (size, gates * hidden), names, row)
+            layer["recurrent"] = draw_kernel(draw, (hidden, gates * hidden), names, row)
             if names == ("torch",):  # torch draws all weights of a cell within 1/sqrt(hidden)
                 layer["kernel"] = layer["kernel"] * jnp.sqrt(size / hidden).astype(jnp.float32)
                 layer["bias"] = layer["bias"] * jnp.sqrt(size / hidden).astype(jnp.float32)
             if cell == "gru":
-                layer["recurrent_bias"] = (
-                    jax.random.uniform(third, (hidden,), jnp.float32, -1, 1) / jnp.sqrt(hidden)
-                ).astype(jnp.float32)
+                layer["recurrent_bias"] = (2 * draw((hidden,)) - 1) * hidden**-0.5
             params[f"cell_{i}"] = layer
-        last = jax.random.fold_in(key, layers)
-        return params | {"dense": dense(last, (hidden, outputs), names, row)}
+        return params | {"dense": dense(draw, (hidden, outputs), names, row)}
 
     def apply(params, x, row, key):
         kernel = params["cell_0"]["kernel"]

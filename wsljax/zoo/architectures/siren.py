@@ -7,14 +7,14 @@ published zoos leave out, the frequency and the offset of the output, is a setti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from wsljax.zoo.architectures.activations import ACTIVATIONS
-from wsljax.zoo.architectures.common import linear, read_choice
+from wsljax.zoo.architectures.common import in_one_draw, linear, read_choice
 from wsljax.zoo.architectures.sine import sine
 from wsljax.zoo.function import Architecture, register_architecture
 
@@ -48,15 +48,20 @@ def siren(
     speeds = [frequency if first_frequency is None else first_frequency] + [frequency] * count
 
     def init(row, *, key):
-        params = {}
-        for i, (n, m) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
-            limit = 1 / n if i == 0 else np.sqrt(6 / n) / frequency
-            first, second = jax.random.split(jax.random.fold_in(key, i))
-            kernel = jax.random.uniform(first, (n, m), jnp.float32, -limit, limit)
-            bias = jax.random.uniform(second, (m,), jnp.float32, -1, 1) / np.sqrt(n)
-            scale = jnp.asarray(row.get("init_scale", 1.0), jnp.float32)
-            params[f"dense_{i}"] = {"kernel": scale * kernel, "bias": bias.astype(jnp.float32)}
-        return params
+        scale = jnp.asarray(row.get("init_scale", 1.0), jnp.float32)
+
+        def layer(draw, i, n, m):
+            limit = 1 / n if i == 0 else math.sqrt(6 / n) / frequency
+            return {
+                "kernel": scale * limit * (2 * draw((n, m)) - 1),
+                "bias": (2 * draw((m,)) - 1) * n**-0.5,
+            }
+
+        def make(draw):
+            pairs = enumerate(zip(widths[:-1], widths[1:], strict=True))
+            return {f"dense_{i}": layer(draw, i, n, m) for i, (n, m) in pairs}
+
+        return in_one_draw(key, make)
 
     def apply(params, x, row, key):
         for i in range(count - 1):

@@ -15,12 +15,15 @@ from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.cnn import convolve
 from wsljax.zoo.architectures.common import (
     INITIALISERS,
+    Draw,
     Names,
     activation_of,
     dense,
     draw_kernel,
     drop,
+    in_one_draw,
     linear,
+    normal,
     read_choice,
     reads_of,
     standardised,
@@ -83,32 +86,34 @@ def transformer(
     places = length + (head == "class")
 
     def init(row, *, key):
-        keys = iter(jax.random.split(key, 4 + 8 * layers))
+        return in_one_draw(key, lambda draw: make(draw, row))
+
+    def make(draw, row):
         norm = lambda: {"scale": jnp.ones(width), "bias": jnp.zeros(width)}  # noqa: E731
         if image is not None:
-            embed = dense(next(keys), (patch, patch, image[-1], width), names, row)
+            embed = dense(draw, (patch, patch, image[-1], width), names, row)
         elif tokens is not None:
-            embed = {"kernel": draw_kernel(next(keys), (tokens, width), names, row)}
+            embed = {"kernel": draw_kernel(draw, (tokens, width), names, row)}
         else:
-            embed = dense(next(keys), (features, width), names, row)
-        params = {"embed": embed, "positions": _small(next(keys), (places, width))}
+            embed = dense(draw, (features, width), names, row)
+        params = {"embed": embed, "positions": _small(draw, (places, width))}
         if head == "class":
-            params["class"] = _small(next(keys), (width,))
+            params["class"] = _small(draw, (width,))
         for i in range(layers):
             block = {"norm_0": norm(), "norm_1": norm()}
             for name in ("query", "key", "value"):
-                flat = dense(next(keys), (width, width), names, row)
+                flat = dense(draw, (width, width), names, row)
                 block[name] = {
                     "kernel": flat["kernel"].reshape(width, heads, dims),
                     "bias": flat["bias"].reshape(heads, dims),
                 }
-            out = dense(next(keys), (width, width), names, row)
+            out = dense(draw, (width, width), names, row)
             block["out"] = out | {"kernel": out["kernel"].reshape(heads, dims, width)}
-            block["up"] = dense(next(keys), (width, mlp_width), names, row)
-            block["down"] = dense(next(keys), (mlp_width, width), names, row)
+            block["up"] = dense(draw, (width, mlp_width), names, row)
+            block["down"] = dense(draw, (mlp_width, width), names, row)
             params[f"block_{i}"] = block
         params["norm"] = norm()
-        return params | {"dense": dense(next(keys), (width, outputs), names, row)}
+        return params | {"dense": dense(draw, (width, outputs), names, row)}
 
     def apply(params, x, row, key):
         if tokens is not None:
@@ -164,5 +169,5 @@ def attend(block: Any, x: jax.Array, causal: bool) -> jax.Array:
     return jnp.einsum("nthd,hdw->ntw", mixed, block["out"]["kernel"]) + block["out"]["bias"]
 
 
-def _small(key: jax.Array, shape: Sequence[int]) -> jax.Array:
-    return 0.02 * jax.random.normal(key, tuple(shape), jnp.float32)
+def _small(draw: Draw, shape: Sequence[int]) -> jax.Array:
+    return 0.02 * normal(draw(shape))

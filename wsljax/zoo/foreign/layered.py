@@ -15,7 +15,14 @@ import jax.numpy as jnp
 
 from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.cnn import convolve, pool
-from wsljax.zoo.architectures.common import INITIALISERS, dense, linear, read_choice, standardised
+from wsljax.zoo.architectures.common import (
+    INITIALISERS,
+    dense,
+    in_one_draw,
+    linear,
+    read_choice,
+    standardised,
+)
 from wsljax.zoo.function import Architecture, register_architecture
 
 #: torch's GELU is the exact one, that of `jax.nn` by default an approximation.
@@ -87,7 +94,7 @@ def layered(
         return x
 
     def init(row, *, key):
-        made = _Maker(key, initialisers, row, bias, steps)
+        made = _Maker(key, initialisers, row, bias)
         zero = {"activation": jnp.int32(0)}
         jax.eval_shape(
             lambda x: run(made, x, zero), jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
@@ -103,9 +110,8 @@ def layered(
 class _Maker:
     """Layers made for the widths that reach them, in a first walk over shapes."""
 
-    def __init__(self, key, initialisers, row, bias, steps):
+    def __init__(self, key, initialisers, row, bias):
         self.key, self.initialisers, self.row, self.bias = key, initialisers, row, bias
-        self.number = {step["name"]: i for i, step in enumerate(steps) if "name" in step}
         self.shapes: dict[str, tuple[int, ...]] = {}
 
     def layer(self, step: Mapping[str, Any], x: Any) -> dict[str, Any]:
@@ -120,13 +126,15 @@ class _Maker:
         return {"kernel": jnp.zeros(shape)}
 
     def finished(self) -> dict[str, dict[str, jax.Array]]:
+        return in_one_draw(self.key, self._drawn)
+
+    def _drawn(self, draw) -> dict[str, dict[str, jax.Array]]:
         out = {}
         for name, shape in self.shapes.items():
-            key = jax.random.fold_in(self.key, self.number[name])
             if len(shape) == 1:
                 out[name] = {n: jnp.full(shape, value, jnp.float32) for n, value in _NORM.items()}
             else:
-                out[name] = dense(key, shape, self.initialisers, self.row, bias=self.bias)
+                out[name] = dense(draw, shape, self.initialisers, self.row, bias=self.bias)
         return out
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsljax.zoo.architectures.common import dense, linear
+from wsljax.zoo.architectures.common import dense, in_one_draw, linear
 from wsljax.zoo.function import Architecture, register_architecture
 
 
@@ -46,8 +46,10 @@ def plain_transformer(
     size = width // heads
 
     def init(row, *, key):
-        keys = iter(jax.random.split(key, 3 + 6 * blocks))
-        make = lambda *shape, bias=True: dense(next(keys), shape, ("torch",), row, bias=bias)  # noqa: E731
+        return in_one_draw(key, lambda draw: made(draw, row))
+
+    def made(draw, row):
+        make = lambda *shape, bias=True: dense(draw, shape, ("torch",), row, bias=bias)  # noqa: E731
         params: dict[str, Any] = {"embed": make(patch, patch, channels, width)}
         params["positions"] = jnp.asarray(sinusoids((image_size // patch) ** 2, width))
         for i in range(blocks):
