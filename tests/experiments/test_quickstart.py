@@ -23,30 +23,14 @@ SMALL = Config(
 
 
 @pytest.fixture(scope="module")
-def interrupted_and_whole(tmp_path_factory):
-    """The same run twice: once straight, once killed while the metanetwork trained, then resumed."""
-    whole = tmp_path_factory.mktemp("whole")
-    broken = tmp_path_factory.mktemp("broken")
-    results = quickstart.main(dataclasses.replace(SMALL, folder=str(whole)))
-
-    class Killed(Exception):
-        pass
-
-    def dies(step, metrics, **extra):
-        if step >= 20:
-            raise Killed
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(train, "combine_logs", lambda *logs: dies)
-    with pytest.raises(Killed):
-        quickstart.main(dataclasses.replace(SMALL, folder=str(broken)))
-    patch.undo()
-    again = quickstart.main(dataclasses.replace(SMALL, folder=str(broken)))
-    return whole, results, again
+def whole(tmp_path_factory):
+    """One run, straight."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, quickstart.main(dataclasses.replace(SMALL, folder=str(folder)))
 
 
-def test_results_table_and_files(interrupted_and_whole):
-    folder, results, _ = interrupted_and_whole
+def test_results_table_and_files(whole):
+    folder, results = whole
     assert json.loads((folder / "results.json").read_text())["rows"].keys() == results["rows"].keys()
     assert (folder / "quickstart.png").read_bytes()[:4] == b"\x89PNG"
     assert json.loads((folder / "config.json").read_text())["networks"] == 96
@@ -58,21 +42,36 @@ def test_results_table_and_files(interrupted_and_whole):
             assert low <= high and value <= 1
 
 
-def test_equivariant_predictions_do_not_move(interrupted_and_whole):
-    _, results, _ = interrupted_and_whole
+def test_equivariant_predictions_do_not_move(whole):
+    _, results = whole
     change = results["change_under_permutation"]
     assert change[quickstart.OURS] < 1e-4
     assert change[quickstart.FLAT] > 1e-2
 
 
-def test_a_resumed_run_gives_identical_results(interrupted_and_whole):
-    _, results, again = interrupted_and_whole
+@pytest.mark.slow
+def test_a_resumed_run_gives_identical_results(whole, tmp_path):
+    """Killed while the metanetwork trains, and run again."""
+
+    class Killed(Exception):
+        pass
+
+    def dies(step, metrics, **extra):
+        if step >= 20:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "combine_logs", lambda *logs: dies)
+        with pytest.raises(Killed):
+            quickstart.main(dataclasses.replace(SMALL, folder=str(tmp_path)))
+    again = quickstart.main(dataclasses.replace(SMALL, folder=str(tmp_path)))
+    _, results = whole
     assert again["rows"] == results["rows"]
     assert again["change_under_permutation"] == results["change_under_permutation"]
 
 
-def test_a_folder_of_another_run_is_left_alone(interrupted_and_whole):
-    folder, *_ = interrupted_and_whole
+def test_a_folder_of_another_run_is_left_alone(whole):
+    folder, _ = whole
     with pytest.raises(SystemExit, match="other options"):
         quickstart.main(dataclasses.replace(SMALL, folder=str(folder), steps=31))
 

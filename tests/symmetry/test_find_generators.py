@@ -163,6 +163,14 @@ COMPLETE = {
 }
 
 
+LONG = {"layer norm transformer", "centred attention"}
+
+
+def each(names):
+    """Names, those that take long marked so."""
+    return [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in names]
+
+
 @functools.cache
 def ready(name):
     fn, params, x = NETS[name]()
@@ -199,7 +207,7 @@ def same(a, b):
     return a[1] == b[1] or (a[0] in ("scale", "linear", "uniform") and flipped == b[1])
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", each(EXPECTED))
 def test_found(name):
     """Kind, places and exponents of every generator, and no other."""
     *_, spec = ready(name)
@@ -209,7 +217,7 @@ def test_found(name):
     assert not missing and not spare, f"missing {missing}, spare {spare}\n{spec}"
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", each(NETS))
 def test_exact(name, key):
     """Random elements leave the function alone; with any place left out, or the wrong power, not."""
     _, run, params, x, spec = ready(name)
@@ -237,7 +245,7 @@ def test_exact(name, key):
             assert change(run, params, other.act(element, params), x) > BROKEN, g
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", each(NETS))
 def test_group(name, key):
     """Composition and inverse, permutations included; and ``check`` agrees that nothing changes."""
     fn, run, params, x, spec = ready(name)
@@ -253,7 +261,7 @@ def test_group(name, key):
             np.testing.assert_allclose(u, v, atol=1e-9, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", COMPLETE)
+@pytest.mark.parametrize("name", each(COMPLETE))
 def test_complete(name):
     """The certificate: as many directions as the Jacobian leaves free."""
     fn, _, params, x, spec = ready(name)

@@ -96,6 +96,9 @@ NETS = {
 }
 
 
+EACH = [pytest.param(n, marks=[pytest.mark.slow] * (n == "scanned")) for n in NETS]
+
+
 @functools.cache
 def ready(name):
     fn, params, x = NETS[name]()
@@ -106,7 +109,7 @@ def change(old, new):
     return float(jnp.max(jnp.abs(new - old)) / jnp.std(old))
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", EACH)
 def test_the_same_function(name):
     """At these weights and at others of the architecture; in a tree of the same structure."""
     fn, p, x, folded = ready(name)
@@ -120,7 +123,7 @@ def test_the_same_function(name):
     assert change(old(p, x), new(p, x)) > BROKEN  # control: it is another function elsewhere
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", EACH)
 def test_the_stream_may_be_rotated(name, key):
     """With the folded function and weights; not with the original function, nor the original weights."""
     fn, p, x, folded = ready(name)

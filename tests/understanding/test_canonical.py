@@ -93,7 +93,7 @@ def far(a, b):
     return max(float(jnp.max(jnp.abs(x - y))) for x, y in pairs)
 
 
-QUICK = ["relu", "tanh", "small conv", "attention", "transformer", "experts", "layer norm"]
+QUICK = ["relu", "tanh", "small conv", "attention", "experts"]
 LONG = [pytest.param(n, marks=pytest.mark.slow) for n in NETS if n not in QUICK]
 
 

@@ -51,7 +51,7 @@ def problem(name, dtype="float64"):
 
 @pytest.mark.parametrize(
     "name",
-    ["leaky MLP", "attention", pytest.param("transformer", marks=pytest.mark.slow)],
+    ["leaky MLP", *(pytest.param(n, marks=pytest.mark.slow) for n in ("attention", "transformer"))],
 )
 def test_any_spec_in_float32(name):
     loss, p, x, y, spec, kinds = problem(name, "float32")

@@ -158,7 +158,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("kill_at", [1, 4])
+@pytest.mark.parametrize("kill_at", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_resuming_gives_identical_results(data, chunked, tmp_path, kill_at):
     calls = []
 

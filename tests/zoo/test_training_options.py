@@ -85,7 +85,7 @@ def test_snapshots_are_the_networks_at_those_steps(data):
     assert_same(population.take(ends).params, whole.params)
 
 
-@pytest.mark.parametrize("kill_at", [2, 3])
+@pytest.mark.parametrize("kill_at", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_snapshots_survive_a_kill(data, tmp_path, kill_at):
     calls = []
 
@@ -205,8 +205,7 @@ def test_each_network_learns_its_own_signal():
         zoo.train(siren, "mse", coordinates, hyper, own=("image", images[:2]), steps=1, key=KEY)
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 3])
-@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize(("lanes", "sharded"), [(1, False), (3, False), (2, True)])
 def test_lanes_and_devices_change_nothing(data, lanes, sharded):
     hyper = {"learning_rate": np.geomspace(0.01, 0.1, 7), "activation": [0, 1, 0, 1, 1, 0, 1]}
     mesh = train.make_mesh() if sharded else None
