@@ -163,8 +163,8 @@ def main() -> None:
         parser.add_argument("--devices", type=int, default=1, help="split the networks over these")
 
     options = arguments(__doc__, extend)
-    if options.devices > 1 and jax.default_backend() == "cpu":
-        jax.config.update("jax_num_cpu_devices", options.devices)
+    if options.devices > 1:
+        jax.config.update("jax_num_cpu_devices", options.devices)  # where there is nothing else
     report = Report(options)
     mesh = train.make_mesh() if options.devices > 1 else None
     for name, case in cases(options.scale).items():
