@@ -22,7 +22,8 @@ from configs.zoo._config import (  # noqa: E402
     Grid,
     part_configs,
 )
-from experiments._zoo import build_zoo, data  # noqa: E402
+from experiments import build_zoo  # noqa: E402
+from experiments._zoo import data  # noqa: E402
 from experiments._zoo.build import Builder  # noqa: E402
 from experiments._zoo.hyper import draw_hyper  # noqa: E402
 from wsljax import zoo  # noqa: E402
