@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from wsljax.representation import InvariantPool, Trunk
+from wsljax.representation import InvariantPool, Trunk, build_trunk
 from wsljax.symmetry import Spec
 
 
@@ -66,7 +66,7 @@ class AccuracyNet(eqx.Module):
         blocks = jax.vmap(spec.blocks)(sample)
         self.spec, self.dropout = spec, dropout
         self.sizes = tuple((n, float(jnp.sqrt(jnp.mean(x**2)))) for n, x in blocks.items())
-        self.trunk = Trunk(spec, channels, layers, c_in=3, key=keys[0])
+        self.trunk = build_trunk("universal", spec, channels, layers, c_in=3, key=keys[0])
         self.pool = InvariantPool(spec, statistics=("mean", "square"))
         width = self.pool.size(channels)
         self.head = eqx.nn.MLP(width, 1, 64, depth=1, activation=jax.nn.gelu, key=keys[1])

@@ -37,8 +37,8 @@ from experiments._predictors import AccuracyNet, FlatNet, Scale
 from experiments._quickstart_report import figure, table
 from wsljax import symmetry, train, zoo
 from wsljax._compat import require
-from wsljax.representation.predictors import fit_trees
-from wsljax.representation.statistics import statistics
+from wsljax.representation.baselines.predictors import fit_trees
+from wsljax.representation.baselines.statistics import statistics
 
 OURS, FLAT = "equivariant metanetwork", "MLP on the flattened weights"
 

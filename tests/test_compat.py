@@ -117,11 +117,7 @@ CARRIERS = {
 @pytest.mark.parametrize("fn, count", CARRIERS.values(), ids=CARRIERS.keys())
 def test_sub_jaxprs_finds_every_one(fn, count):
     jaxpr, _ = _compat.open_jaxpr(jax.make_jaxpr(fn)(X))
-    found = [
-        (name, sub)
-        for eqn in jaxpr.eqns
-        for name, sub in _compat.sub_jaxprs(eqn)
-    ]
+    found = [(name, sub) for eqn in jaxpr.eqns for name, sub in _compat.sub_jaxprs(eqn)]
     assert len(found) == count
     assert len({name for name, _ in found}) == count
     for _, sub in found:

@@ -32,7 +32,11 @@ ARROWS = {
 }
 CORE = {"jax", "flax", "optax", "equinox", "chex", "orbax", "numpy", "jaxtyping"}
 LAZY_CORE = {"flax", "orbax", "chex"}  # core, but not part of the price of `import wsljax`
-MODULE_OF = {"scikit-learn": "sklearn", "orbax-checkpoint": "orbax", "pillow": "PIL"}  # where the names differ
+MODULE_OF = {
+    "scikit-learn": "sklearn",
+    "orbax-checkpoint": "orbax",
+    "pillow": "PIL",
+}  # where the names differ
 
 
 class Import(NamedTuple):

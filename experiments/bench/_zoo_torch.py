@@ -11,7 +11,9 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 class Siren(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.layers = torch.nn.ModuleList([torch.nn.Linear(*s) for s in ((2, 32), (32, 32), (32, 1))])
+        self.layers = torch.nn.ModuleList(
+            [torch.nn.Linear(*s) for s in ((2, 32), (32, 32), (32, 1))]
+        )
 
     def forward(self, x):
         x = torch.sin(30 * self.layers[0](x))

@@ -67,7 +67,9 @@ def ours(
     networks: int = NETWORKS,
 ) -> tuple[Callable, tuple]:
     """Loss and gradients of universal layers with an activation after each."""
-    stack = [UniversalLinear(spec, channels, channels, key=jax.random.key(k)) for k in range(layers)]
+    stack = [
+        UniversalLinear(spec, channels, channels, key=jax.random.key(k)) for k in range(layers)
+    ]
 
     def loss(stack: list[UniversalLinear], x: Features) -> jax.Array:
         for layer in stack:
@@ -77,7 +79,9 @@ def ours(
     return jax.value_and_grad(loss), (stack, random_features(spec, networks, channels))
 
 
-def floor(weights: Mapping[str, Any], activation: Callable, *, flat: bool) -> tuple[Callable, tuple]:
+def floor(
+    weights: Mapping[str, Any], activation: Callable, *, flat: bool
+) -> tuple[Callable, tuple]:
     """Loss and gradients of as many dense maps on the channels of every weight."""
     count = sum(x.size for x in weights.values())
     shape = (NETWORKS * count, CHANNELS) if flat else (NETWORKS, count, CHANNELS)
@@ -107,7 +111,9 @@ def running_time(report: Report) -> None:
         )
         best = min(("batched", "flat rows"), key=lambda layout: times[layout].steady)
         for ends in ("fixed ends", "free ends"):
-            case = f"2-32-32-1 {ends}, {LAYERS} layers, {CHANNELS} channels, batch {NETWORKS}, {name}"
+            case = (
+                f"2-32-32-1 {ends}, {LAYERS} layers, {CHANNELS} channels, batch {NETWORKS}, {name}"
+            )
             reference = f"pointwise channel MLP, {best}"
             report.add(case, "steady_s", times[ends].steady, times[best].steady, reference)
 

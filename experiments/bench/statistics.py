@@ -4,7 +4,7 @@
 
 The seven numbers of every tensor (minimum, quartiles, maximum, deviation, mean) of a stack of networks.
 The reference calls `numpy.quantile`, `std` and `mean` along the last axis of each tensor, all networks
-at once; ours are exact quantiles without sorting (see `wsljax.representation.order_statistics`). Both get
+at once; ours are exact quantiles without sorting (see `wsljax.representation.baselines.order_statistics`). Both get
 arrays that are there already. `error` is the largest difference from numpy in float64, and the target is
 a ratio of at least 10 on two quiet cores (ratios are reference/ours in
 seconds for as many networks). The second reference
@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.bench._report import Report, arguments
-from wsljax.representation.statistics import statistics
+from wsljax.representation.baselines.statistics import statistics
 from wsljax.zoo.preprocessing.layers import leaf_order
 
 LAYOUTS = {

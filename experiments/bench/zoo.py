@@ -49,7 +49,10 @@ def cases(scale: float) -> dict[str, Case]:
     digits = draw.normal(size=(1437, 64)).astype(np.float32), draw.integers(0, 10, 1437)
     pictures = draw.uniform(size=(512, 28, 28, 1)).astype(np.float32), draw.integers(0, 10, 512)
     count = lambda n: max(8, int(n * scale))  # noqa: E731
-    siren, mlp = ((784, 2, 32), (784, 32, 32), (784, 32, 1)), ((64, 64, 16), (64, 16, 16), (64, 16, 10))
+    siren, mlp = (
+        ((784, 2, 32), (784, 32, 32), (784, 32, 1)),
+        ((64, 64, 16), (64, 16, 16), (64, 16, 10)),
+    )
     cnn = ((64 * 169, 9, 16), (64 * 36, 144, 16), (64 * 4, 144, 16), (64, 16, 10))
     return {
         "siren 2-32-32-1": Case(
@@ -115,8 +118,12 @@ def products_seconds(case: Case) -> float:
     lanes = min(case.models, 16)
     shapes = case.products
     keys = jax.random.split(jax.random.key(1), len(shapes))
-    inputs = [jax.random.normal(k, (lanes, m, n)) for k, (m, n, _) in zip(keys, shapes, strict=True)]
-    kernels = [jax.random.normal(k, (lanes, n, o)) for k, (_, n, o) in zip(keys, shapes, strict=True)]
+    inputs = [
+        jax.random.normal(k, (lanes, m, n)) for k, (m, n, _) in zip(keys, shapes, strict=True)
+    ]
+    kernels = [
+        jax.random.normal(k, (lanes, n, o)) for k, (_, n, o) in zip(keys, shapes, strict=True)
+    ]
 
     @jax.jit
     def steps(inputs, kernels):
@@ -174,7 +181,9 @@ def main() -> None:
             "ours": lambda case=case: population_seconds(case, mesh),
             "python loop over jitted steps": lambda case=case: loop_seconds(case),
             "matrix products alone": lambda case=case: products_seconds(case),
-            "torch.func vmap": lambda case=case, name=name: torch_seconds(name, case, options.torch),
+            "torch.func vmap": lambda case=case, name=name: torch_seconds(
+                name, case, options.torch
+            ),
         }
         found: dict[str, list[float]] = {key: [] for key in contestants}
         for _ in range(max(1, options.repeats // 3)):

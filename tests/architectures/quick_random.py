@@ -38,7 +38,9 @@ def _split(data, shape):
 
 def _fold_in(data, number):
     number = jnp.asarray(number).astype(jnp.uint32)
-    return jnp.stack([_mix(data[0] + _mix(number + WORD(4))), _mix(data[1] + _mix(number + WORD(5)))])
+    return jnp.stack(
+        [_mix(data[0] + _mix(number + WORD(4))), _mix(data[1] + _mix(number + WORD(5)))]
+    )
 
 
 def _random_bits(data, width: int, shape):

@@ -31,7 +31,9 @@ def whole(tmp_path_factory):
 
 def test_results_table_and_files(whole):
     folder, results = whole
-    assert json.loads((folder / "results.json").read_text())["rows"].keys() == results["rows"].keys()
+    assert (
+        json.loads((folder / "results.json").read_text())["rows"].keys() == results["rows"].keys()
+    )
     assert (folder / "quickstart.png").read_bytes()[:4] == b"\x89PNG"
     assert json.loads((folder / "config.json").read_text())["networks"] == 96
     steps = [row["step"] for row in train.read_jsonl(folder / "metrics.jsonl")]

@@ -18,7 +18,9 @@ def spec_of(leaves: Mapping[str, tuple[tuple[int, ...], str]]) -> symmetry.Spec:
     return symmetry.parse(like, {path: text for path, (_, text) in leaves.items()})
 
 
-def params_of(spec: symmetry.Spec, key: jax.Array, dtype: Any = jnp.float64) -> dict[str, jax.Array]:
+def params_of(
+    spec: symmetry.Spec, key: jax.Array, dtype: Any = jnp.float64
+) -> dict[str, jax.Array]:
     keys = jax.random.split(key, len(spec.leaves))
     return {
         x.path: jax.random.normal(k, x.shape, dtype) for x, k in zip(spec.leaves, keys, strict=True)
@@ -74,8 +76,16 @@ SPECS = {
         "qkv": ((4, 3, 2, 3), "d _1+_1+_1 h q[h]|q[h]|v[h]"),
         "o": ((2, 3, 4), "h v[h] d"),
     },
-    "twice nested": {"w": ((2, 3, 3), "h m[h] m[h]"), "v": ((4, 2, 3), "d h m[h]"), "n": ((4,), "d")},
-    "nested in nested": {"w": ((2, 2, 3), "a b[a] c[a,b]"), "v": ((2, 2), "a b[a]"), "u": ((3,), "_")},
+    "twice nested": {
+        "w": ((2, 3, 3), "h m[h] m[h]"),
+        "v": ((4, 2, 3), "d h m[h]"),
+        "n": ((4,), "d"),
+    },
+    "nested in nested": {
+        "w": ((2, 2, 3), "a b[a] c[a,b]"),
+        "v": ((2, 2), "a b[a]"),
+        "u": ((3,), "_"),
+    },
     "scanned": {
         "w": ((3, 4, 5), "_L d m[_L]"),
         "v": ((3, 5, 4), "_L m[_L] d"),
@@ -93,7 +103,12 @@ SPECS = {
         "down": ((3, 5, 4), "e m[e] d"),
     },
     "width one": {"w": ((3, 1), "a b"), "v": ((1, 4), "b c"), "u": ((1,), "b"), "s": ((), "")},
-    "transposed": {"w": ((4, 3), "b a"), "v": ((3, 4), "a b"), "u": ((3, 5), "a c"), "z": ((5, 4), "c b")},
+    "transposed": {
+        "w": ((4, 3), "b a"),
+        "v": ((3, 4), "a b"),
+        "u": ((3, 5), "a c"),
+        "z": ((5, 4), "c b"),
+    },
 }
 """What must hold for any spec is tested on each of these."""
 
@@ -122,7 +137,9 @@ def generators(spec: symmetry.Spec) -> Iterator[dict[str, np.ndarray]]:
                 yield {**one, name: changed}
 
 
-def act(spec: symmetry.Spec, g: Mapping[str, np.ndarray], features: Mapping[str, Any]) -> dict[str, Any]:
+def act(
+    spec: symmetry.Spec, g: Mapping[str, np.ndarray], features: Mapping[str, Any]
+) -> dict[str, Any]:
     """``new[.., h, .., j] = old[.., pi[h], .., sigma[h, j]]``, written out from that formula."""
     over = {u.name: u.over for u in spec.units}
     out = {}

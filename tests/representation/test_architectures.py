@@ -15,7 +15,7 @@ import pytest
 
 from tests.architectures import quick_random, registry
 from wsljax import symmetry
-from wsljax.representation import InvariantPool, Readout, Trunk
+from wsljax.representation import InvariantPool, Readout, build_trunk
 
 KEPT = 1e-10  # relative to the spread of the output over networks
 CASES = registry.load()
@@ -54,7 +54,7 @@ def test_answers_are_invariant_and_edits_equivariant(name):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="no rule for", category=UserWarning)
         spec = symmetry.infer(fn, params, *inputs, kinds=("permutation",), **case.infer_kwargs)
-    trunk = Trunk(spec, 2, 1, key=quick_random.key(1), dtype=jnp.float64)
+    trunk = build_trunk("universal", spec, 2, 1, key=quick_random.key(1), dtype=jnp.float64)
     readout = Readout(spec, 2, key=quick_random.key(2), dtype=jnp.float64)
     pool = InvariantPool(spec)
 

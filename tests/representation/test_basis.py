@@ -7,7 +7,7 @@ import pytest
 
 from wsljax import symmetry
 from wsljax.representation import basis, count_terms, structure
-from wsljax.representation.basis import alive
+from wsljax.representation.universal.basis import alive
 
 from .specs import SPECS, moves, orbits, spec_of
 
@@ -60,7 +60,9 @@ def test_known_counts():
     assert count_terms(free_mlp(2, 32, 32, 1)) == 57  # five of them coincide with others at width 1
     assert count_terms(spec_of({"w": ((4, 4), "h h")})) == 15  # Bell(4)
     assert count_terms(spec_of({"w": ((6, 6, 6), "h h h")})) == 203  # Bell(6)
-    assert count_terms(spec_of({"w": ((5, 7), "a b")})) == 4  # Bell(2) squared; Hartford et al. 2018
+    assert (
+        count_terms(spec_of({"w": ((5, 7), "a b")})) == 4
+    )  # Bell(2) squared; Hartford et al. 2018
     assert count_terms(spec_of({"s": ((4, 3), "_ _")})) == 1
 
 

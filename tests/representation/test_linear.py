@@ -16,7 +16,7 @@ from wsljax.representation import (
     structure,
     universal_linear,
 )
-from wsljax.representation.features import STACK_UP_TO
+from wsljax.representation.blocks.features import STACK_UP_TO
 
 from .specs import SPECS, act, features_of, flat, generators, moves, spec_of, unflat
 
@@ -188,7 +188,10 @@ def test_transformations_agree():
     expected = jax.tree.map(lambda *a: jnp.stack(a), *single)
 
     def same(a, b):
-        return all(jnp.allclose(x, y, atol=1e-12) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+        return all(
+            jnp.allclose(x, y, atol=1e-12)
+            for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True)
+        )
 
     assert same(run(batch[0]), single[0])
     assert same(quickly(jax.vmap(layer))(stacked), expected)
@@ -209,9 +212,13 @@ def test_transformations_agree():
         return loss(eqx.combine(arrays, rest), x)
 
     grads = quickly(jax.grad(at, (0, 1)))(arrays, batch[0])
-    ones = jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), (arrays, batch[0]))
+    ones = jax.tree.map(
+        lambda a: jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), (arrays, batch[0])
+    )
     forward = jax.jvp(at, (arrays, batch[0]), ones)[1]
-    backward = sum(jnp.vdot(a, b) for a, b in zip(*map(jax.tree.leaves, (grads, ones)), strict=True))
+    backward = sum(
+        jnp.vdot(a, b) for a, b in zip(*map(jax.tree.leaves, (grads, ones)), strict=True)
+    )
     small = jax.tree.map(lambda a, d: a + 1e-6 * d, (arrays, batch[0]), ones)
     assert jnp.allclose(forward, backward, rtol=1e-10)
     assert jnp.allclose(forward, (at(*small) - at(arrays, batch[0])) / 1e-6, rtol=1e-4)
@@ -247,7 +254,11 @@ DEEP = {
     },
     "rnn": {"x": ((3, 12), "_ h"), "w": ((12, 12), "h h"), "b": ((12,), "h")},
     "thrice": {"t": ((12, 12, 12), "h h h"), "w": ((12, 12), "h h")},
-    "twice nested": {"w": ((3, 6, 6), "h m[h] m[h]"), "v": ((8, 3, 6), "d h m[h]"), "n": ((8,), "d")},
+    "twice nested": {
+        "w": ((3, 6, 6), "h m[h] m[h]"),
+        "v": ((8, 3, 6), "d h m[h]"),
+        "n": ((8,), "d"),
+    },
     "narrow": {"w": ((3, 2, 2), "h m[h] m[h]"), "t": ((3, 3), "h h"), "u": ((1, 3), "o h")},
     "width one": SPECS["width one"],
     "heads": SPECS["heads"],
@@ -267,9 +278,7 @@ def sizes_after(spec: symmetry.Spec, depth: int, draw) -> dict[str, float]:
 def test_signal_keeps_its_size_through_a_deep_stack(name):
     """Sixteen layers on unit features: no block fades or blows up."""
     spec = spec_of(DEEP[name])
-    found = sizes_after(
-        spec, 16, lambda k: UniversalLinear(spec, 32, 32, key=k, dtype=jnp.float64)
-    )
+    found = sizes_after(spec, 16, lambda k: UniversalLinear(spec, 32, 32, key=k, dtype=jnp.float64))
     assert all(0.2 < size < 2 for size in found.values()), found
 
 
@@ -280,7 +289,8 @@ def test_plain_fan_in_would_not_keep_it():
     def draw(key: jax.Array) -> UniversalLinear:
         layer = UniversalLinear(spec, 32, 32, key=key, dtype=jnp.float64)
         plain = {
-            name: jax.random.normal(jax.random.fold_in(key, n), w.shape, w.dtype) / w.shape[-2] ** 0.5
+            name: jax.random.normal(jax.random.fold_in(key, n), w.shape, w.dtype)
+            / w.shape[-2] ** 0.5
             for n, (name, w) in enumerate(layer.weights.items())
         }
         return eqx.tree_at(lambda t: t.weights, layer, plain)
@@ -306,6 +316,8 @@ def test_bad_input_is_named():
         UniversalLinear(spec, 4, 2, key=jax.random.key(0))(x)
     with pytest.raises(ValueError, match="`c_in` and `c_out` must be positive"):
         UniversalLinear(spec, 0, 2, key=jax.random.key(0))
-    other = Features.of(structure(spec_of(SPECS["rnn"])), features_of(spec_of(SPECS["rnn"]), 2, jax.random.key(0)))
+    other = Features.of(
+        structure(spec_of(SPECS["rnn"])), features_of(spec_of(SPECS["rnn"]), 2, jax.random.key(0))
+    )
     with pytest.raises(ValueError, match="other blocks"):
         layer(other)

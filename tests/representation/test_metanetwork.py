@@ -20,7 +20,7 @@ from wsljax.representation import (
     block_scales,
     structure,
 )
-from wsljax.representation.embed import position_codes
+from wsljax.representation.parts.folding import position_codes
 
 from .specs import SPECS, act, features_of, flat, generators, orbits, params_of, spec_of
 
@@ -28,14 +28,16 @@ KEPT = 1e-10
 
 
 def distance(a, b) -> float:
-    return max(float(jnp.abs(x - y).max()) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+    return max(
+        float(jnp.abs(x - y).max()) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_answers_are_invariant_and_edits_equivariant(name):
     spec = spec_of(SPECS[name])
     net = Metanetwork(
-        spec, 4, 2, 3, key=jax.random.key(0), statistics=("mean", "square"), dtype=jnp.float64
+        spec, 4, 2, 3, key=jax.random.key(0), pooling={"statistics": ("mean", "square")}, dtype=jnp.float64
     )
     readout = Readout(spec, 4, key=jax.random.key(1), dtype=jnp.float64)
 
@@ -118,7 +120,10 @@ def test_fixed_axes_lose_no_map(name):
         return jax.jacfwd(run)(jnp.zeros(size))
 
     elements = [g for g in generators(spec)]
-    moves = [ravel(spec.act({n: jnp.asarray(p) for n, p in g.items()}, unravel(np.arange(size)))) for g in elements]
+    moves = [
+        ravel(spec.act({n: jnp.asarray(p) for n, p in g.items()}, unravel(np.arange(size))))
+        for g in elements
+    ]
     count = orbits((size, size), [(m, m) for m in moves])
     draws = jax.jit(jax.vmap(matrix))(jax.random.split(jax.random.key(0), count + 10))
     assert np.linalg.matrix_rank(np.asarray(draws).reshape(len(draws), -1)) == count
@@ -155,7 +160,10 @@ def test_pool_by_hand():
     out = InvariantPool(spec, statistics=("mean", "square"))(Features.of(structure(spec), x))
     v, w = x["v"], x["w"]
     diagonal = jnp.stack([w[i, i] for i in range(3)])
-    expected = [(f(v).mean((0, 1)), f(w).mean((0, 1)), f(diagonal).mean(0)) for f in (jnp.asarray, jnp.square)]
+    expected = [
+        (f(v).mean((0, 1)), f(w).mean((0, 1)), f(diagonal).mean(0))
+        for f in (jnp.asarray, jnp.square)
+    ]
     assert jnp.allclose(jnp.sort(out), jnp.sort(jnp.concatenate(jax.tree.leaves(expected))))
     with pytest.raises(ValueError, match="`statistics` must be among"):
         InvariantPool(spec, statistics=("median",))
@@ -171,7 +179,9 @@ def test_norm(per_channel):
         axes = tuple(range(value.ndim - 1)) if per_channel and value.ndim > 1 else None
         assert jnp.allclose(jnp.mean(value**2, axes), 1, atol=1e-6), name
     g = spec.sample(jax.random.key(1))
-    moved = norm(Features.of(structure(spec), {n: jnp.asarray(v) for n, v in act(spec, g, x).items()}))
+    moved = norm(
+        Features.of(structure(spec), {n: jnp.asarray(v) for n, v in act(spec, g, x).items()})
+    )
     for name, value in act(spec, g, y).items():
         assert jnp.allclose(moved[name], value, atol=1e-12)
     bf16 = norm(Features.of(structure(spec), {n: v.astype(jnp.bfloat16) for n, v in x.items()}))
@@ -215,7 +225,9 @@ def test_dtype_of_the_networks_is_kept(dtype):
     answer, edited = quickly(lambda params: (net(params), edit(params)))(params)
     assert answer.dtype == dtype
     assert {x.dtype for x in jax.tree.leaves(edited)} == {jnp.dtype(dtype)}
-    assert {a.dtype for a in jax.tree.leaves(eqx.filter(net, eqx.is_array))} == {jnp.dtype("float32")}
+    assert {a.dtype for a in jax.tree.leaves(eqx.filter(net, eqx.is_array))} == {
+        jnp.dtype("float32")
+    }
 
 
 def test_batches_gradients_and_a_training_step():
@@ -258,7 +270,8 @@ def test_batches_gradients_and_a_training_step():
 def test_unrolling_the_layers_changes_nothing():
     spec = spec_of(SPECS["rnn"])
     nets = [
-        Metanetwork(spec, 4, 3, 1, key=jax.random.key(0), unroll=n, dtype=jnp.float64) for n in (1, 3)
+        Metanetwork(spec, 4, 3, 1, key=jax.random.key(0), unroll=n, dtype=jnp.float64)
+        for n in (1, 3)
     ]
     params = params_of(spec, jax.random.key(1))
     assert distance(nets[0](params), nets[1](params)) < 1e-13
@@ -294,4 +307,6 @@ def test_bad_input_is_named():
         Embed(spec, 4, key=jax.random.key(0), scales={"nothing": 1.0})
     keys = spec_of({"w": ((3,), "h"), "k": ((), "")})
     with pytest.raises(ValueError, match="'k' has dtype key"):
-        Metanetwork(keys, 4, 1, 1, key=jax.random.key(0))({"w": jnp.ones(3), "k": jax.random.key(0)})
+        Metanetwork(keys, 4, 1, 1, key=jax.random.key(0))(
+            {"w": jnp.ones(3), "k": jax.random.key(0)}
+        )

@@ -12,8 +12,8 @@ pytest.importorskip("sklearn")
 import sklearn.linear_model  # noqa: E402
 
 from wsljax import train  # noqa: E402
-from wsljax.representation.baselines import evaluate_baselines, hyper_features, score  # noqa: E402
-from wsljax.representation.predictors import (  # noqa: E402
+from wsljax.representation.baselines.evaluate import evaluate_baselines, hyper_features, score  # noqa: E402
+from wsljax.representation.baselines.predictors import (  # noqa: E402
     fit_logistic,
     fit_logit_linear,
     fit_mlp,

@@ -72,7 +72,9 @@ def traced(spec: symmetry.Spec) -> tuple[int, int]:
     return equations(run, arrays, x), equations(jax.grad(loss, (0, 1)), arrays, x)
 
 
-@pytest.mark.parametrize("make", [lambda n: deep(n, same=True), transformer], ids=["mlp", "transformer"])
+@pytest.mark.parametrize(
+    "make", [lambda n: deep(n, same=True), transformer], ids=["mlp", "transformer"]
+)
 def test_repeated_layers_cost_nothing(make):
     """Small blocks of equal layers are stacked: the program is the same at every depth."""
     counts = [traced(make(n)) for n in DEPTHS[:4]]
@@ -97,6 +99,7 @@ def test_large_blocks_are_not_copied_into_stacks(monkeypatch):
         monkeypatch.setattr(f"wsljax.representation.{module}.STACK_UP_TO", 16)
     counts = [traced(deep(n, same=True))[0] for n in DEPTHS]
     steps = [
-        (b - a) / (m - n) for a, b, n, m in zip(counts[:-1], counts[1:], DEPTHS[:-1], DEPTHS[1:], strict=True)
+        (b - a) / (m - n)
+        for a, b, n, m in zip(counts[:-1], counts[1:], DEPTHS[:-1], DEPTHS[1:], strict=True)
     ]
     assert 0 < max(steps) <= 1.1 * min(steps)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.representation.specs import SPECS, params_of, spec_of
-from wsljax.representation.order_statistics import quantiles
-from wsljax.representation.statistics import DEFINITIONS, feature_names, statistics
+from wsljax.representation.baselines.order_statistics import quantiles
+from wsljax.representation.baselines.statistics import DEFINITIONS, feature_names, statistics
 from wsljax.zoo.population import Population
 from wsljax.zoo.preprocessing.tokens import channel_tokens
 

@@ -158,7 +158,9 @@ def test_exported_functions_run_without_their_source():
     assert again == function and again.reads == ("code",) and again.input_shape == (3,)
     for code in (0, 1):
         y = again.apply(params, 2 * jnp.ones((7, 3)), {"code": code})
-        np.testing.assert_allclose(y, apply(params, 2 * jnp.ones((7, 3)), {"code": code}), rtol=1e-6)
+        np.testing.assert_allclose(
+            y, apply(params, 2 * jnp.ones((7, 3)), {"code": code}), rtol=1e-6
+        )
     stacked = jax.tree.map(lambda w: jnp.stack([w, 2 * w]), params)
     population = zoo.Population(stacked, {"code": jnp.array([0, 1])}, function=again)
     assert population.apply(jnp.ones((4, 3))).shape == (2, 4, 2)
@@ -235,7 +237,9 @@ def test_an_orthogonal_kernel_is_orthogonal_and_one_draw_repeats_nothing():
     from wsljax.zoo.architectures.common import INITIALISERS, in_one_draw
 
     for shape in ((8, 5), (5, 8), (6, 6)):
-        a, b = in_one_draw(KEY, lambda draw, s=shape: [INITIALISERS["orthogonal"](draw(s)) for _ in "ab"])
+        a, b = in_one_draw(
+            KEY, lambda draw, s=shape: [INITIALISERS["orthogonal"](draw(s)) for _ in "ab"]
+        )
         a, b = (x if shape[0] >= shape[1] else x.T for x in (a, b))
         np.testing.assert_allclose(a.T @ a, np.eye(min(shape)), atol=1e-5)
         assert np.abs(a - b).max() > 0.1

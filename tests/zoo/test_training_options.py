@@ -148,7 +148,10 @@ def test_labels_are_noisy_for_each_network_in_its_own_way(data):
 
 def test_dropout_has_the_rate_of_the_row():
     function = zoo.Function("mlp", {"widths": (1, 4000, 1), "activation": "linear", "bias": False})
-    params = {"dense_0": {"kernel": jnp.ones((1, 4000))}, "dense_1": {"kernel": jnp.ones((4000, 1))}}
+    params = {
+        "dense_0": {"kernel": jnp.ones((1, 4000))},
+        "dense_1": {"kernel": jnp.ones((4000, 1))},
+    }
     x = jnp.ones((2, 1))
     for rate in (0.0, 0.3):
         y = function.apply(params, x, {"dropout": rate}, key=KEY)[:, 0] / 4000

@@ -95,7 +95,9 @@ def test_networks_recorded_as_nan_may_be_nan(trained):
 def test_what_is_missing_is_named(trained):
     population, evaluation = trained
     with pytest.raises(ValueError, match=r"no columns \['other'\]"):
-        zoo.verify(population, zoo.Evaluation(evaluation.inputs, evaluation.targets, {"other": "mse"}))
+        zoo.verify(
+            population, zoo.Evaluation(evaluation.inputs, evaluation.targets, {"other": "mse"})
+        )
     with pytest.raises(ValueError, match="does not say what it computes"):
         population.with_function(None).apply(evaluation.inputs)
     with pytest.raises(ValueError, match="the metrics are accuracy"):
@@ -115,5 +117,7 @@ def test_metrics_by_hand():
     np.testing.assert_allclose(zoo.METRICS["mse"](a, b), 0.125)
     np.testing.assert_allclose(zoo.METRICS["psnr"](a, b), 10 * np.log10(8), rtol=1e-6)
     np.testing.assert_allclose(
-        zoo.METRICS["binary_cross_entropy"](jnp.array([0.0]), jnp.array([1.0])), np.log(2), rtol=1e-6
+        zoo.METRICS["binary_cross_entropy"](jnp.array([0.0]), jnp.array([1.0])),
+        np.log(2),
+        rtol=1e-6,
     )

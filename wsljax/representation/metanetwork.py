@@ -1,9 +1,6 @@
-"""Networks that read networks: equivariant layers between an embedding and a head.
+"""Networks that read networks: the trunk of a method, and a head.
 
-The layers are universal (every equivariant linear map), so their stack with pointwise activations is
-as expressive as the equivariant linear maps allow; see Zhou et al., *Permutation Equivariant Neural
-Functionals*, 2023, and *Universal Neural Functionals*, 2024, for the construction on plain permutation
-groups.
+``method=`` is the name of a file of :mod:`.methods`: each turns weights into features in its own way.
 """
 
 from __future__ import annotations
@@ -16,77 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from ..symmetry.spec import Spec
-from .embed import Embed, Readout
-from .features import Features
-from .linear import UniversalLinear
-from .norm import BlockNorm
-from .pool import InvariantPool
-
-
-class EquivariantLayer(eqx.Module):
-    """Universal linear layer, normalisation, activation."""
-
-    linear: UniversalLinear
-    norm: BlockNorm | None
-    activation: Callable[[jax.Array], jax.Array] = eqx.field(static=True)
-
-    def __call__(self, x: Features) -> Features:
-        x = self.linear(x)
-        x = x if self.norm is None else self.norm(x)
-        return jax.tree.map(self.activation, x)
-
-
-class Trunk(eqx.Module):
-    """Weights to features: an embedding and a stack of equal equivariant layers.
-
-    Equivariant under the whole group of the spec.
-
-    Attributes:
-        embed: the embedding.
-        layers: all layers in one, every array with a leading axis of layers; run by ``lax.scan``, so
-            that programs do not grow with their number.
-    """
-
-    embed: Embed
-    layers: EquivariantLayer
-    unroll: int = eqx.field(static=True)
-
-    def __init__(
-        self,
-        spec: Spec,
-        channels: int,
-        layers: int,
-        *,
-        key: jax.Array,
-        norm: bool = True,
-        activation: Callable[[jax.Array], jax.Array] = jax.nn.gelu,
-        c_in: int | None = None,
-        scales: Mapping[str, float] | None = None,
-        unroll: int = 1,
-        dtype: jnp.dtype | type = jnp.float32,
-    ):
-        if layers < 1:
-            raise ValueError(f"`layers` must be positive; got {layers}")
-        key_embed, key_layers = jax.random.split(key)
-        self.embed = Embed(spec, channels, key=key_embed, c_in=c_in, scales=scales, dtype=dtype)
-        self.unroll = unroll
-
-        def draw(key: jax.Array) -> EquivariantLayer:
-            linear = UniversalLinear(spec, channels, channels, key=key, dtype=dtype)
-            return EquivariantLayer(
-                linear, BlockNorm(spec, channels, dtype=dtype) if norm else None, activation
-            )
-
-        self.layers = eqx.filter_vmap(draw)(jax.random.split(key_layers, layers))
-
-    def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> Features:
-        """``spec.blocks(params)`` to features."""
-        arrays, rest = eqx.partition(self.layers, eqx.is_array)
-
-        def step(x: Features, layer: EquivariantLayer) -> tuple[Features, None]:
-            return eqx.combine(layer, rest)(x), None
-
-        return jax.lax.scan(step, self.embed(blocks, spec), arrays, unroll=self.unroll)[0]
+from .methods.registry import build_trunk
+from .methods.trunk import Trunk
 
 
 class Metanetwork(eqx.Module):
@@ -109,7 +37,7 @@ class Metanetwork(eqx.Module):
     """
 
     trunk: Trunk
-    pool: InvariantPool
+    pool: Any
     head: eqx.nn.MLP
     spec: Spec = eqx.field(static=True)
 
@@ -121,44 +49,42 @@ class Metanetwork(eqx.Module):
         out: int,
         *,
         key: jax.Array,
+        method: str = "universal",
         hidden: int | None = None,
-        norm: bool = True,
         activation: Callable[[jax.Array], jax.Array] = jax.nn.gelu,
-        statistics: tuple[str, ...] = ("mean",),
-        scales: Mapping[str, float] | None = None,
-        unroll: int = 1,
+        pooling: Mapping[str, Any] | None = None,
         dtype: jnp.dtype | type = jnp.float32,
+        **options: Any,
     ):
         """Draw a metanetwork.
 
         Args:
             spec: annotation of the networks it reads.
             channels: of the features.
-            layers: how many equivariant layers.
+            layers: how many layers the trunk has.
             out: how many numbers come out.
             key: of the initial weights.
+            method: what the trunk is, one of :func:`.methods`.
             hidden: width of the head's hidden layer, by default ``4 * channels``.
-            norm: normalise after every linear layer; see :class:`.BlockNorm`.
-            activation: a function of single numbers.
-            statistics: see :class:`.InvariantPool`.
-            scales: typical size of the weights of each block; see :func:`.block_scales`.
-            unroll: how many layers one step of the scan runs (compiles longer, may run faster).
+            activation: a function of single numbers, of the trunk and of the head.
+            pooling: options of the trunk's pool; for most methods those of :class:`.InvariantPool`.
             dtype: of the weights; everything is computed in the dtype of the networks that come in.
+            options: of the method; all know ``scales``, the typical size of the weights of each block
+                (see :func:`.block_scales`).
         """
-        key_trunk, key_head = jax.random.split(key)
+        key_trunk, key_pool, key_head = jax.random.split(key, 3)
         self.spec = spec
-        self.trunk = Trunk(
+        self.trunk = build_trunk(
+            method,
             spec,
             channels,
             layers,
             key=key_trunk,
-            norm=norm,
             activation=activation,
-            scales=scales,
-            unroll=unroll,
             dtype=dtype,
+            **options,
         )
-        self.pool = InvariantPool(spec, statistics=statistics)
+        self.pool = self.trunk.make_pool(spec, channels, key=key_pool, **(pooling or {}))
         self.head = eqx.nn.MLP(
             self.pool.size(channels),
             out,
@@ -174,7 +100,8 @@ class Metanetwork(eqx.Module):
 
         Args:
             params: the tree of weights.
-            spec: its annotation, where it is another one of the same structure (other widths).
+            spec: its annotation, where it is another one: of the same structure (other widths), or,
+                for methods that can, of any.
         """
         blocks = (self.spec if spec is None else spec).blocks(params)
         pooled = self.pool(self.trunk(blocks, spec))
@@ -198,7 +125,7 @@ class Editor(eqx.Module):
     """
 
     trunk: Trunk
-    readout: Readout
+    readout: Any
     spec: Spec = eqx.field(static=True)
 
     def __init__(
@@ -208,17 +135,26 @@ class Editor(eqx.Module):
         layers: int,
         *,
         key: jax.Array,
+        method: str = "universal",
         scales: Mapping[str, float] | None = None,
         dtype: jnp.dtype | type = jnp.float32,
         **options: Any,
     ):
-        """Draw an editor; ``options`` are those of :class:`Trunk`."""
+        """Draw an editor.
+
+        Args:
+            spec, channels, layers, key, method, dtype: see :class:`Metanetwork`.
+            scales: typical size of the weights of each block, for what comes in and for what goes out.
+            options: of the method.
+        """
         key_trunk, key_readout = jax.random.split(key)
         self.spec = spec
-        self.trunk = Trunk(
-            spec, channels, layers, key=key_trunk, scales=scales, dtype=dtype, **options
+        self.trunk = build_trunk(
+            method, spec, channels, layers, key=key_trunk, scales=scales, dtype=dtype, **options
         )
-        self.readout = Readout(spec, channels, key=key_readout, scales=scales, dtype=dtype)
+        self.readout = self.trunk.make_readout(
+            spec, channels, key=key_readout, scales=scales, dtype=dtype
+        )
 
     def __call__(self, params: Any, spec: Spec | None = None) -> Any:
         """The weights of one network to a tree of the same structure and shapes."""

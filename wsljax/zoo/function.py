@@ -209,7 +209,9 @@ class Function:
         if "exported" in data:
             return ExportedFunction.from_json(data)
         if "architecture" not in data:
-            raise ValueError(f"no function: {sorted(data)} has neither 'architecture' nor 'exported'.")
+            raise ValueError(
+                f"no function: {sorted(data)} has neither 'architecture' nor 'exported'."
+            )
         return Function(data["architecture"], data.get("settings"))
 
     @property

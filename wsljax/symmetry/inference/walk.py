@@ -174,7 +174,9 @@ class Walk(Equations):
                 base = [busy[0].base if v is busy[0] else v for v in views]
                 (out,) = self.apply(eqn, base)
                 return pick(out, busy[0].picks, busy[0].reason)
-        if name == "concatenate" and getattr(eqn.outvars[0].aval.dtype, "kind", "u") not in tuple("iu"):
+        if name == "concatenate" and getattr(eqn.outvars[0].aval.dtype, "kind", "u") not in tuple(
+            "iu"
+        ):
             axis = eqn.params["dimension"]
             found = rearranged(views, axis)
             if found is not None:

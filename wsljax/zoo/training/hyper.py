@@ -134,9 +134,7 @@ def _optimiser_names(column: np.ndarray) -> Sequence[str]:
 def _codes(name: str, column: np.ndarray, known: Sequence[str]) -> np.ndarray:
     unknown = sorted({str(word) for word in column.ravel()} - set(known))
     if unknown:
-        raise ValueError(
-            f"hyper column {name!r} has {unknown[0]!r}; known are {', '.join(known)}."
-        )
+        raise ValueError(f"hyper column {name!r} has {unknown[0]!r}; known are {', '.join(known)}.")
     code = {word: i for i, word in enumerate(known)}
     return np.array([code[str(word)] for word in column.ravel()], np.int32).reshape(column.shape)
 
@@ -144,9 +142,7 @@ def _codes(name: str, column: np.ndarray, known: Sequence[str]) -> np.ndarray:
 def _numbers(name: str, column: np.ndarray) -> np.ndarray:
     """The column in 32 bits, as jax holds it by default."""
     if column.dtype.kind not in "iufb":
-        raise ValueError(
-            f"hyper column {name!r} holds {column.dtype}, neither numbers nor words."
-        )
+        raise ValueError(f"hyper column {name!r} holds {column.dtype}, neither numbers nor words.")
     if column.dtype.kind == "f":
         if not np.all(np.isfinite(column)):
             bad = int(np.argwhere(~np.isfinite(column))[0][0])

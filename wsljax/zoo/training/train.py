@@ -169,7 +169,9 @@ def train_chunks(
     complete = complete_hyper(hyper, steps=steps, words=words)
     if isinstance(loss, str):
         if function is None:
-            raise ValueError(f"the loss {loss!r} is a name; that needs a `zoo.Function`, not `init`.")
+            raise ValueError(
+                f"the loss {loss!r} is a name; that needs a `zoo.Function`, not `init`."
+            )
         loss = supervised(function, loss)
         if "label_noise" in complete.columns:
             x, y = data

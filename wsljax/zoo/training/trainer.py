@@ -159,7 +159,9 @@ class Trainer:
                 break
         progress.close()
         host = lambda tree: jax.tree.map(lambda leaf: np.asarray(leaf)[: len(index)], tree)  # noqa: E731
-        return Trajectory(host(state), [(s, host(tree)) for s, tree in sorted(progress.kept.items())])
+        return Trajectory(
+            host(state), [(s, host(tree)) for s, tree in sorted(progress.kept.items())]
+        )
 
     def _material(self, index: np.ndarray, size: int, rows: Any) -> Material:
         own = subset = None

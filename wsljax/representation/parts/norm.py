@@ -8,10 +8,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..symmetry.spec import Spec
-from .features import Features
-from .indices import Structure, structure
-from .stacks import Cell, assemble
+from ...symmetry.spec import Spec
+from ..blocks.features import Features
+from ..blocks.indices import Structure, structure
+from ..blocks.stacks import Cell, assemble
 
 
 class BlockNorm(eqx.Module):
@@ -30,7 +30,7 @@ class BlockNorm(eqx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> from wsljax import symmetry
-        >>> from wsljax.representation.features import Features
+        >>> from wsljax.representation.blocks.features import Features
         >>> spec = symmetry.parse({"w": jnp.zeros((3, 5))}, {"w": "_ h"})
         >>> x = Features.of(structure(spec), {"w": 3 * jnp.ones((5, 4))})
         >>> BlockNorm(spec, 4)(x)["w"][0].round(3).tolist()

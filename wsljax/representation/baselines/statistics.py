@@ -21,10 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsljax.representation.order_statistics import moments, quantiles
 from wsljax.zoo.population import Population
 from wsljax.zoo.preprocessing.layers import arrays_by_path, layers, leaf_order
 from wsljax.zoo.preprocessing.tokens import channel_tokens
+
+from .order_statistics import moments, quantiles
 
 CHUNK = 128
 """Networks at once: their weights should stay in a core's cache while they are searched."""

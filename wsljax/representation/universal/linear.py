@@ -19,13 +19,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..symmetry.spec import Spec
+from ...symmetry.spec import Spec
+from ..blocks.features import STACK_UP_TO, Features, group
+from ..blocks.indices import Structure, structure
+from ..blocks.stacks import Cell, assemble, split
+from ..blocks.transfer import read, write
 from .basis import Basis, IndexType, Role, basis
-from .features import STACK_UP_TO, Features, group
-from .indices import Structure, structure
 from .initial import initial_weights
-from .stacks import Cell, assemble, split
-from .transfer import read, write
 
 AnyFeatures = TypeVar("AnyFeatures", Features, Mapping[str, jax.Array])
 

@@ -1,7 +1,7 @@
 """What a layer sees of a spec: for each block the indices that features carry, and who nests in whom.
 
 A feature of a block is an array ``(*indices, C)``, channels last. Its indices are the block's axes
-without the anonymous fixed ones, which :mod:`.embed` folds into channels. A named fixed axis stays an
+without the anonymous fixed ones, which :mod:`..parts.embed` folds into channels. A named fixed axis stays an
 index where units are nested over it (the layer index ``_L`` of scanned parameters): layers are shared
 over such an index and treat it like units; its order comes in as position codes.
 
@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..symmetry.layout import Block
-from ..symmetry.spec import Spec
+from ...symmetry.layout import Block
+from ...symmetry.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ Structure = tuple[Indices, ...]
 
 
 @lru_cache(maxsize=256)
-def structure(spec: Spec) -> Structure:
-    """The indices of every block of ``spec``.
+def structure(spec: Spec | Structure) -> Structure:
+    """The indices of every block of ``spec``; a structure is its own.
 
     Example:
         >>> import jax.numpy as jnp
@@ -55,6 +55,8 @@ def structure(spec: Spec) -> Structure:
         >>> [(i.name, i.labels, i.parents, i.kind) for i in structure(spec)]
         [('b', ('h',), ((),), 'a'), ('w', ('h', 'm'), ((), (0,)), 'a b[a]')]
     """
+    if isinstance(spec, tuple):
+        return spec
     over = {u.name: u.over for u in spec.units}
     found = []
     for block in sorted(spec.layout, key=lambda block: _natural(block.name)):

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsljax import train
-from wsljax.representation.predictors import fit_mlp, fit_ridge, fit_trees
-from wsljax.representation.statistics import statistics
 from wsljax.zoo.population import Population
 from wsljax.zoo.preprocessing.split import Split
+
+from .predictors import fit_mlp, fit_ridge, fit_trees
+from .statistics import statistics
 
 METRICS = {"r2": train.r2, "kendall": train.kendall_tau, "spearman": train.spearman}
 

@@ -24,8 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .basis import Basis, IndexType, Tie, ties
-from .stacks import split
+from ..blocks.stacks import split
+from ..blocks.ties import Tie, ties
+from .basis import Basis, IndexType
 
 
 @partial(jax.jit, static_argnames=("found", "c_in", "c_out", "dtype"))

@@ -8,12 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..symmetry.spec import Spec
-from .basis import Tie, ties
-from .features import Features
-from .indices import Structure, structure
-from .stacks import Cell, assemble
-from .transfer import read
+from ...symmetry.spec import Spec
+from ..blocks.features import Features
+from ..blocks.indices import Structure, structure
+from ..blocks.stacks import Cell, assemble
+from ..blocks.ties import Tie, ties
+from ..blocks.transfer import read
 
 STATISTICS = {"mean": lambda a: a, "square": jnp.square}
 """What the average is taken of."""
@@ -33,7 +33,7 @@ class InvariantPool(eqx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> from wsljax import symmetry
-        >>> from wsljax.representation.features import Features
+        >>> from wsljax.representation.blocks.features import Features
         >>> spec = symmetry.parse({"w": jnp.zeros((2, 2))}, {"w": "h h"})
         >>> pool = InvariantPool(spec)
         >>> pool(Features.of(structure(spec), {"w": jnp.arange(4.0).reshape(2, 2, 1)})).tolist()

@@ -13,7 +13,7 @@ from math import prod
 import jax
 import jax.numpy as jnp
 
-from .basis import Tie
+from .ties import Tie
 
 Kept = tuple[int, ...]
 """The ties that stay, by their first index, in ascending order."""

@@ -41,7 +41,7 @@ class Features:
         groups: which blocks are stacked in which array.
 
     Example:
-        >>> from wsljax.representation.indices import Indices
+        >>> from wsljax.representation.blocks.indices import Indices
         >>> block = lambda name: Indices(name, ("h",), ((),))
         >>> x = Features.of((block("b"), block("g")), {"b": jnp.ones((4, 2)), "g": jnp.zeros((4, 2))})
         >>> [a.shape for a in x.arrays], x["g"].shape

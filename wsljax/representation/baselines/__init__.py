@@ -1,0 +1,1 @@
+"""What every metanetwork should be compared with: weight statistics and plain predictors."""

@@ -1,0 +1,117 @@
+"""What the methods have in common: a trunk turns weights into features, of which a head makes answers.
+
+A :class:`Trunk` is the body of a metanetwork. Its features may be anything that it itself knows how to
+pool (invariantly) and to read out (equivariantly): :meth:`Trunk.make_pool` and
+:meth:`Trunk.make_readout` build what stands behind it. :class:`LayeredTrunk` is the commonest form: an
+embedding and equal equivariant layers between :class:`~..blocks.features.Features`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ...symmetry.spec import Spec
+from ..blocks.features import Features
+from ..parts.embed import Embed
+from ..parts.pool import InvariantPool
+from ..parts.readout import Readout
+
+
+class Trunk(eqx.Module):
+    """Weights to features that move with the units of the network; the base of all methods."""
+
+    def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> Any:
+        """``spec.blocks(params)`` of one network to its features.
+
+        Args:
+            blocks: ``{block: array}``, with a last axis of ``c_in`` channels if the trunk was drawn so.
+            spec: their annotation, where it is another one than the trunk was drawn for.
+        """
+        raise NotImplementedError
+
+    def make_pool(self, spec: Spec, channels: int, *, key: jax.Array, **options: Any) -> Any:
+        """What makes one vector of the features, the same for all networks of an orbit.
+
+        Returns:
+            A module: called with features it gives ``(size,)``; its ``size(channels)`` says how many.
+        """
+        return InvariantPool(spec, **options)
+
+    def make_readout(
+        self,
+        spec: Spec,
+        channels: int,
+        *,
+        key: jax.Array,
+        scales: Mapping[str, float] | None = None,
+        dtype: jnp.dtype | type = jnp.float32,
+    ) -> Any:
+        """What makes arrays of the weights' shapes of the features.
+
+        Returns:
+            A module: called with features and a spec (or None) it gives ``{block: array}``.
+        """
+        return Readout(spec, channels, key=key, scales=scales, dtype=dtype)
+
+
+class LayeredTrunk(Trunk):
+    """An embedding and a stack of equal equivariant layers.
+
+    Attributes:
+        embed: the embedding.
+        layers: all layers in one, every array with a leading axis of layers; run by ``lax.scan``, so
+            that programs do not grow with their number.
+    """
+
+    embed: Embed
+    layers: eqx.Module
+    unroll: int = eqx.field(static=True)
+    remat: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        spec: Spec,
+        channels: int,
+        layers: int,
+        draw: Callable[[jax.Array], eqx.Module],
+        *,
+        key: jax.Array,
+        c_in: int | None = None,
+        scales: Mapping[str, float] | None = None,
+        unroll: int = 1,
+        remat: bool = False,
+        dtype: jnp.dtype | type = jnp.float32,
+    ):
+        """Draw a trunk.
+
+        Args:
+            spec: annotation of the networks.
+            channels: of the features.
+            layers: how many layers.
+            draw: makes one layer of a key: a module from features to features of as many channels.
+            key: of the initial weights.
+            c_in, scales: see :class:`.Embed`.
+            unroll: how many layers one step of the scan runs (compiles longer, may run faster).
+            remat: compute layers again in the backward pass instead of keeping what is in them.
+            dtype: of the weights.
+        """
+        if layers < 1:
+            raise ValueError(f"`layers` must be positive; got {layers}")
+        key_embed, key_layers = jax.random.split(key)
+        self.embed = Embed(spec, channels, key=key_embed, c_in=c_in, scales=scales, dtype=dtype)
+        self.layers = eqx.filter_vmap(draw)(jax.random.split(key_layers, layers))
+        self.unroll, self.remat = unroll, remat
+
+    def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> Features:
+        arrays, rest = eqx.partition(self.layers, eqx.is_array)
+
+        def step(x: Features, layer: eqx.Module) -> tuple[Features, None]:
+            return eqx.combine(layer, rest)(x), None  # pyright: ignore[reportCallIssue]
+
+        step = jax.checkpoint(step) if self.remat else step
+        return jax.lax.scan(step, self.embed(blocks, spec), arrays, unroll=self.unroll)[0]

@@ -1,0 +1,1 @@
+"""What stands around equivariant layers: embedding, readout, norms, pools."""

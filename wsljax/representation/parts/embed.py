@@ -1,0 +1,180 @@
+"""Into features: the anonymous fixed axes of a block become channels (see :mod:`.folding`)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...symmetry.spec import Spec
+from ..blocks.features import Features, group
+from ..blocks.stacks import Cell, assemble
+from ..universal.initial import normals
+from .folding import CODES, Fold, folds_of, position_codes, same_structure
+
+
+class Embed(eqx.Module):
+    """Weights to features: one linear map for each block, over its fixed axes.
+
+    Equivariant: exchanging units of the network exchanges indices of the features.
+
+    Attributes:
+        weights: ``{role: (members, fixed coordinates * c_in + codes, channels)}``.
+        bias: ``{role: (members, channels)}``; by it blocks of one shape are told apart.
+        spec: the annotation of the networks.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from wsljax import symmetry
+        >>> params = {"w": jnp.ones((3, 5)), "b": jnp.ones(5)}
+        >>> spec = symmetry.parse(params, {"w": "_ h", "b": "h"})
+        >>> features = Embed(spec, 16, key=jax.random.key(0))(spec.blocks(params))
+        >>> {name: x.shape for name, x in features.blocks().items()}
+        {'b': (5, 16), 'w': (5, 16)}
+    """
+
+    weights: dict[str, jax.Array]
+    bias: dict[str, jax.Array]
+    spec: Spec = eqx.field(static=True)
+    c_in: int | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        spec: Spec,
+        channels: int,
+        *,
+        key: jax.Array,
+        c_in: int | None = None,
+        scales: Mapping[str, float] | None = None,
+        dtype: jnp.dtype | type = jnp.float32,
+    ):
+        """Draw an embedding.
+
+        Args:
+            spec: the annotation of the networks.
+            channels: how many channels the features get.
+            key: of the initial weights.
+            c_in: channels of the blocks that come in (weights, gradients, momenta, … side by side on
+                a last axis); None if they have no such axis.
+            scales: the typical size of the numbers in each block, by which the initial weights are
+                divided; see :func:`block_scales`. By default 1.
+            dtype: of the weights.
+        """
+        self.spec, self.c_in = spec, c_in
+        folds = folds_of(spec)
+        unknown = set(scales or ()) - {f.indices.name for f in folds}
+        if unknown:
+            raise ValueError(
+                f"`scales` names blocks that the spec does not have: {sorted(unknown)[:5]}"
+            )
+        members: dict[str, list[Fold]] = defaultdict(list)
+        for fold in folds:
+            members[fold.role].append(fold)
+        shapes: list[tuple[int, ...]] = []
+        for found in members.values():
+            inputs = found[0].fixed * (c_in or 1) + CODES * len(found[0].coded)
+            shapes += [(len(found), inputs, channels), (len(found), channels)]
+        draws = iter(normals(key, tuple(shapes), dtype))
+        self.weights, self.bias = {}, {}
+        for role, found in members.items():
+            w, bias = next(draws), next(draws)
+            divide = np.ones((len(found), w.shape[1], 1))
+            for n, fold in enumerate(found):
+                divide[n, : fold.fixed * (c_in or 1)] = (scales or {}).get(fold.indices.name, 1.0)
+            self.weights[role] = w / jnp.asarray(divide * (2 * w.shape[1]) ** 0.5, dtype)
+            self.bias[role] = bias / jnp.asarray(2**0.5, dtype)
+
+    def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> Features:
+        """Embed ``spec.blocks(params)``.
+
+        Args:
+            blocks: ``{block: array of the block's shape}``, with a last axis of ``c_in`` channels if
+                the embedding was drawn for such.
+            spec: the annotation of these blocks, where it is another one of the same structure
+                (other widths).
+
+        Raises:
+            ValueError: if the spec has another structure or other fixed axes, or a block has another
+                shape or is no array of numbers; each names the block.
+        """
+        folds = self._folds_of(spec)
+        parts: dict[tuple, list[jax.Array]] = defaultdict(list)
+        found: dict[tuple, list[Fold]] = defaultdict(list)
+        where = []
+        dtype = _floating(blocks)
+        for fold in folds:
+            stack = (fold.role, fold.widths)
+            where.append(Cell(stack, len(parts[stack]), tuple(range(len(fold.axes)))))
+            parts[stack].append(self._folded(blocks[fold.indices.name], fold, dtype))
+            found[stack].append(fold)
+        cells = [[Cell(f.role, f.member) for f in folds] for folds in found.values()]
+        stacks = {}
+        for stack, w, b in zip(
+            found, assemble(self.weights, cells), assemble(self.bias, cells), strict=True
+        ):
+            x = jnp.stack(parts[stack])
+            y = jnp.matmul(x.reshape(x.shape[0], -1, x.shape[-1]), w.astype(dtype))
+            y = y + b.astype(dtype)[:, None]
+            stacks[stack] = y.reshape(*x.shape[:-1], -1)
+        indices = tuple(fold.indices for fold in folds)
+        widths = {a: n for f in folds for a, n in zip(f.indices.labels, f.widths, strict=True)}
+        groups = group(indices, widths)
+        arrays = assemble(stacks, [[where[b] for b in members] for members in groups])
+        return Features(tuple(arrays), indices, groups)
+
+    def _folds_of(self, spec: Spec | None) -> list[Fold]:
+        own = folds_of(self.spec)
+        return own if spec is None or spec == self.spec else same_structure(own, folds_of(spec))
+
+    def _folded(self, x: jax.Array, fold: Fold, dtype: jnp.dtype) -> jax.Array:
+        expected = fold.shape + (() if self.c_in is None else (self.c_in,))
+        if x.shape != expected:
+            hint = "; for a stack of networks use jax.vmap" if x.shape[1:] == expected else ""
+            raise ValueError(
+                f"block {fold.indices.name!r} has shape {x.shape}; expected {expected}{hint}"
+            )
+        order = fold.order + (() if self.c_in is None else (len(fold.shape),))
+        x = x.astype(dtype).transpose(order).reshape(*fold.widths, -1)
+        for n in fold.coded:
+            codes = position_codes(fold.widths[n], x.dtype)
+            shape = [1] * len(fold.widths) + [CODES]
+            shape[n] = fold.widths[n]
+            codes = jnp.broadcast_to(codes.reshape(shape), (*fold.widths, CODES))
+            x = jnp.concatenate([x, codes], axis=-1)
+        return x
+
+
+def block_scales(spec: Spec, params: object) -> dict[str, float]:
+    """The root mean square of every block, for ``Embed(scales=...)``.
+
+    Args:
+        spec: the annotation.
+        params: the weights of one network, or of a population stacked on a leading axis.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from wsljax import symmetry
+        >>> params = {"w": jnp.full((3, 5), 0.5)}
+        >>> block_scales(symmetry.parse(params, {"w": "_ h"}), params)
+        {'w': 0.5}
+    """
+    stacked = jnp.ndim(jax.tree.leaves(params)[0]) == len(spec.leaves[0].shape) + 1
+    blocks = jax.vmap(spec.blocks)(params) if stacked else spec.blocks(params)
+    sizes = {name: float(jnp.sqrt(jnp.mean(jnp.square(x)))) for name, x in blocks.items()}
+    return {name: size if size > 0 else 1.0 for name, size in sizes.items()}
+
+
+def _floating(blocks: Mapping[str, jax.Array]) -> jnp.dtype:
+    """The dtype of the floating blocks; counters and masks among them are taken as numbers."""
+    for name, x in blocks.items():
+        if not jnp.issubdtype(x.dtype, jnp.number) and x.dtype != jnp.bool_:
+            raise ValueError(
+                f"block {name!r} has dtype {x.dtype} and cannot be read as a weight; leave it out of "
+                "the weights, for instance as an input of the function"
+            )
+    floating = [x.dtype for x in blocks.values() if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.result_type(*floating or [jnp.float32])

@@ -1,0 +1,1 @@
+"""Every linear map that commutes with the group of a spec: enumerated, drawn and applied."""
