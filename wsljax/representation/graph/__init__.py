@@ -1,0 +1,1 @@
+"""The graph that a spec is: units are nodes, blocks are dense edges. No edge lists, no padding."""
