@@ -5,6 +5,7 @@ optimiser; everything else in this room is what a run needs around it.
 """
 
 from wsljax.train.checkpoint import Checkpointer
+from wsljax.train.data import Source
 from wsljax.train.logs import JsonlWriter, Log, combine_logs, read_jsonl
 from wsljax.train.loop import FitResult, fit
 from wsljax.train.mesh import make_mesh, replicate, shard
@@ -18,6 +19,7 @@ __all__ = [
     "Interval",
     "JsonlWriter",
     "Log",
+    "Source",
     "TrainState",
     "bootstrap",
     "combine_logs",

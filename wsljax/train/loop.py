@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,12 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from wsljax.train.checkpoint import Checkpointer
+from wsljax.train.data import Source, StatefulIterator
 from wsljax.train.logs import Log
-from wsljax.train.mesh import ZOO_AXIS, replicate
-from wsljax.train.step import TrainState, averaged, epoch_batches, init_state, make_step
+from wsljax.train.mesh import replicate
+from wsljax.train.segments import InMemory, Streamed
+from wsljax.train.step import TrainState, averaged, init_state, make_step
 
 _LOGGER = logging.getLogger("wsljax")
 
@@ -59,9 +63,12 @@ def fit(
     evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
     select: tuple[str, str] | None = None,
     average: float | None = None,
+    accumulate: int = 1,
+    compute_dtype: jnp.dtype | type | None = None,
     log: Log | None = None,
     checkpointer: Checkpointer | None = None,
     mesh: Mesh | None = None,
+    profile: str | Path | None = None,
 ) -> FitResult:
     """Minimise `loss` over the inexact arrays of `model`.
 
@@ -70,7 +77,9 @@ def fit(
     Args:
         loss: `loss(model, batch, *, key)`, a scalar, or a scalar and a dict of scalars to report.
         model: any pytree, an Equinox module in particular.
-        data: a pytree of arrays with one leading sample axis, held on device.
+        data: a pytree of arrays with one leading sample axis, held on device; or a `Source`, read by
+            index as it is needed; or an iterator over batches with `get_state` and `set_state`, as those
+            of grain. Of all three a resumed run sees the batches it would have seen.
         steps: how many steps to take in all, those before an interruption included.
         batch_size: samples a step; each epoch has its own order and drops what does not fill one.
         optimiser: any optax transformation.
@@ -81,10 +90,14 @@ def fit(
             one that `evaluate` returns or `loss`. It never looks at anything else.
         average: decay of a running average of the parameters; what is evaluated, selected and
             returned is then the average.
+        accumulate, compute_dtype: see `make_step`.
         log: called as `log(step, metrics)` after each segment.
         checkpointer: saved to after each segment. If it holds a checkpoint the run resumes from
             it, with results identical to those of an uninterrupted run.
-        mesh: split each batch over its axis `"zoo"`, everything else replicated.
+        mesh: split each batch over its axis `"zoo"`, everything else replicated. It may span
+            processes; every process then makes the same call.
+        profile: a folder for a trace of the second segment (the first one compiles), in the format
+            of `jax.profiler`.
 
     Returns:
         A `FitResult`.
@@ -100,29 +113,34 @@ def fit(
         >>> round(float(result.model), 3)
         3.0
     """
-    count = _sample_count(data)
     if select is not None and select[1] not in ("min", "max"):
         raise ValueError(f"`select` is {select!r}; its second entry is 'min' or 'max'.")
     order_key, loss_key = jax.random.split(key)
     static = eqx.filter(model, eqx.is_inexact_array, inverse=True)
     state = init_state(model, optimiser, average=average)
     carry = _Carry(state, state.params, np.float32(np.nan), np.int32(0))
+    carry = carry._replace(state=replicate(carry.state, mesh), best=replicate(carry.best, mesh))
     history: list[dict[str, float]] = []
+    step = make_step(
+        loss, model, optimiser, average=average, accumulate=accumulate, compute_dtype=compute_dtype
+    )
+    run = Streamed if isinstance(data, Source | StatefulIterator) else InMemory
+    segment = run(step, data, batch_size, every, order_key, mesh)
     if checkpointer is not None and checkpointer.latest() is not None:
         carry = checkpointer.restore(carry)
-        history = checkpointer.items()["history"]
+        items = checkpointer.items()
+        history = items["history"]
+        segment.restore(items.get("data"))
         _LOGGER.info("resumed at step %d from %s", carry.state.step, checkpointer.folder)
     state = jax.tree.map(jnp.copy, carry.state)  # segments donate it, and `best` may be the same
-    carry = carry._replace(state=replicate(state, mesh))
-    data = replicate(data, mesh)
-    segment = _make_segment(make_step(loss, model, optimiser, average=average), data, mesh)
+    carry = carry._replace(state=state)
 
-    done = int(carry.state.step)
+    done = start = int(carry.state.step)
     while done < steps:
         taken = min(every, steps - done)
-        batches = np.zeros((every, batch_size), np.int32)
-        batches[:taken] = epoch_batches(count, batch_size, done, done + taken, key=order_key)
-        state, totals = segment(carry.state, batches, taken, loss_key)
+        with _profiled(profile if done == start + every else None):
+            state, totals = segment(carry.state, done, taken, loss_key)
+            totals = jax.device_get(totals)
         done += taken
         row = {name: float(total) / taken for name, total in totals.items()}
         params = averaged(state, average)
@@ -132,41 +150,13 @@ def fit(
         carry = _keep_best(carry._replace(state=state), params, row, select, done)
         history.append({"step": done, **row})
         if checkpointer is not None:
-            checkpointer.save(done, carry, {"history": history})
+            checkpointer.save(done, carry, {"history": history, "data": segment.where()})
         if log is not None:
             log(done, row)
 
     last = eqx.combine(averaged(carry.state, average), static)
     best = last if select is None else eqx.combine(carry.best, static)
     return FitResult(last, best, done if select is None else int(carry.best_step), history)
-
-
-def _make_segment(step, data, mesh):
-    """Up to `len(batches)` steps a call; `taken` is traced, so a short one compiles nothing."""
-
-    @eqx.filter_jit(donate="all-except-first")
-    def run(fixed, state):
-        data, batches, taken, key = fixed
-
-        def body(index, loop):
-            state, totals = loop
-            batch = jax.tree.map(lambda leaf: leaf[batches[index]], data)
-            if mesh is not None:
-                split = NamedSharding(mesh, PartitionSpec(ZOO_AXIS))
-                batch = jax.lax.with_sharding_constraint(batch, split)
-            state, metrics = step(state, batch, jax.random.fold_in(key, state.step))
-            return state, jax.tree.map(jnp.add, totals, metrics)
-
-        first = jax.tree.map(lambda leaf: leaf[batches[0]], data)
-        _, metrics = jax.eval_shape(step, state, first, key)
-        totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
-        return jax.lax.fori_loop(0, taken, body, (state, totals))
-
-    def segment(state, batches, taken, key):
-        fixed = (data, jnp.asarray(batches), jnp.asarray(taken, jnp.int32), key)
-        return run(fixed, state)
-
-    return segment
 
 
 def _keep_best(carry: _Carry, params: Any, row: Mapping[str, float], select, step: int) -> _Carry:
@@ -183,14 +173,5 @@ def _keep_best(carry: _Carry, params: Any, row: Mapping[str, float], select, ste
     return carry
 
 
-def _sample_count(data: Any) -> int:
-    leaves = jax.tree_util.tree_flatten_with_path(data)[0]
-    counts = {}
-    for path, leaf in leaves:
-        name = jax.tree_util.keystr(path, simple=True, separator="/") or "data"
-        if np.ndim(leaf) == 0:
-            raise ValueError(f"`data`: {name} is a scalar; every leaf needs a leading sample axis.")
-        counts[name] = np.shape(leaf)[0]
-    if len(set(counts.values())) != 1:
-        raise ValueError(f"`data`: the leaves have different numbers of samples: {counts}.")
-    return next(iter(counts.values()))
+def _profiled(folder: str | Path | None) -> Any:
+    return contextlib.nullcontext() if folder is None else jax.profiler.trace(str(folder))

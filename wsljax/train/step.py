@@ -50,6 +50,8 @@ def make_step(
     optimiser: optax.GradientTransformation,
     *,
     average: float | None = None,
+    accumulate: int = 1,
+    compute_dtype: jnp.dtype | type | None = None,
 ) -> Step:
     """A pure function that takes one step.
 
@@ -58,6 +60,10 @@ def make_step(
         model: any pytree; its inexact arrays are trained, all else is held fixed.
         optimiser: any optax transformation.
         average: decay of a running average of the parameters, read with `averaged`.
+        accumulate: in how many equal parts, one after the other, a batch is worked through: as many
+            times less memory, the same mean gradient (of losses that are means over samples).
+        compute_dtype: the dtype in which the loss is computed (`jnp.bfloat16`); parameters, gradients
+            and the optimiser keep theirs.
 
     Returns:
         `step(state, batch, key) -> (state, metrics)`, traceable and not jitted; `metrics` holds
@@ -73,13 +79,34 @@ def make_step(
     """
     static = eqx.filter(model, eqx.is_inexact_array, inverse=True)
 
+    if accumulate < 1:
+        raise ValueError(f"`accumulate` is {accumulate}; it is a number of parts, at least 1.")
+
     def objective(params, batch, key):
+        if compute_dtype is not None:
+            params, batch = _cast(params, compute_dtype), _cast(batch, compute_dtype)
         value = loss(eqx.combine(params, static), batch, key=key)
         value, extra = value if isinstance(value, tuple) else (value, {})
-        return value, {"loss": value, **extra}
+        found = {"loss": value, **extra}
+        return value, found if compute_dtype is None else _cast(found, jnp.float32)
+
+    def gradient(params, batch, key):
+        slope = jax.grad(objective, has_aux=True)
+        if accumulate == 1:
+            return slope(params, batch, key)
+        parts = jax.tree.map(lambda x: _in_parts(x, accumulate), batch)
+        keys = jax.random.split(key, accumulate)
+        first = jax.eval_shape(slope, params, jax.tree.map(lambda x: x[0], parts), key)
+        total = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
+
+        def add(total, part):
+            return jax.tree.map(jnp.add, total, slope(params, *part)), None
+
+        total, _ = jax.lax.scan(add, total, (parts, keys))
+        return jax.tree.map(lambda x: x / accumulate, total)
 
     def step(state: TrainState, batch: Any, key: jax.Array):
-        grads, metrics = jax.grad(objective, has_aux=True)(state.params, batch, key)
+        grads, metrics = gradient(state.params, batch, key)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
             updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
@@ -89,6 +116,18 @@ def make_step(
         return TrainState(params, opt_state, kept, state.step + 1), metrics
 
     return step
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)
+
+
+def _in_parts(x: jax.Array, parts: int) -> jax.Array:
+    """`(samples, ...)` to `(parts, samples / parts, ...)`, each part spread over the whole batch, so
+    that a batch that is split over devices stays split."""
+    if x.shape[0] % parts:
+        raise ValueError(f"a batch of {x.shape[0]} samples cannot be split in {parts} equal parts.")
+    return x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
 
 
 def averaged(state: TrainState, average: float | None) -> Any:
