@@ -1,4 +1,4 @@
-"""Into features: the anonymous fixed axes of a block become channels (see :mod:`.folding`)."""
+"""Into features; what becomes of fixed axes is told in :mod:`.folding`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ...symmetry.spec import Spec
 from ..blocks.features import Features, group
 from ..blocks.stacks import Cell, assemble
 from ..universal.initial import normals
-from .folding import CODES, Fold, folds_of, position_codes, same_structure
+from .folding import Fold, folded, folds_of, same_structure, widths_of
 
 
 class Embed(eqx.Module):
-    """Weights to features: one linear map for each block, over its fixed axes.
+    """Weights to features: one linear map for each block, over its fixed axes where they are folded.
 
     Equivariant: exchanging units of the network exchanges indices of the features.
 
@@ -41,6 +41,8 @@ class Embed(eqx.Module):
     bias: dict[str, jax.Array]
     spec: Spec = eqx.field(static=True)
     c_in: int | None = eqx.field(static=True)
+    fixed: str = eqx.field(static=True)
+    up_to: int | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -50,6 +52,8 @@ class Embed(eqx.Module):
         key: jax.Array,
         c_in: int | None = None,
         scales: Mapping[str, float] | None = None,
+        fixed: str = "fold",
+        up_to: int | None = None,
         dtype: jnp.dtype | type = jnp.float32,
     ):
         """Draw an embedding.
@@ -62,10 +66,13 @@ class Embed(eqx.Module):
                 a last axis); None if they have no such axis.
             scales: the typical size of the numbers in each block, by which the initial weights are
                 divided; see :func:`block_scales`. By default 1.
+            fixed, up_to: what becomes of fixed axes, and of how many coordinates at most; see
+                :mod:`.folding`. Layers behind it are drawn for ``feature_structure(spec, fixed, up_to)``.
             dtype: of the weights.
         """
         self.spec, self.c_in = spec, c_in
-        folds = folds_of(spec)
+        self.fixed, self.up_to = fixed, up_to
+        folds = folds_of(spec, fixed, up_to)
         unknown = set(scales or ()) - {f.indices.name for f in folds}
         if unknown:
             raise ValueError(
@@ -76,15 +83,18 @@ class Embed(eqx.Module):
             members[fold.role].append(fold)
         shapes: list[tuple[int, ...]] = []
         for found in members.values():
-            inputs = found[0].fixed * (c_in or 1) + CODES * len(found[0].coded)
-            shapes += [(len(found), inputs, channels), (len(found), channels)]
+            count = sum(len(fold.copies) for fold in found)
+            inputs = found[0].fixed * (c_in or 1) + found[0].codes
+            shapes += [(count, inputs, channels), (count, channels)]
         draws = iter(normals(key, tuple(shapes), dtype))
         self.weights, self.bias = {}, {}
         for role, found in members.items():
             w, bias = next(draws), next(draws)
-            divide = np.ones((len(found), w.shape[1], 1))
-            for n, fold in enumerate(found):
-                divide[n, : fold.fixed * (c_in or 1)] = (scales or {}).get(fold.indices.name, 1.0)
+            divide = np.ones((*w.shape[:2], 1))
+            for fold in found:
+                own = slice(fold.member, fold.member + len(fold.copies))
+                size = (scales or {}).get(fold.indices.name, 1.0)
+                divide[own, : fold.fixed * (c_in or 1)] = size
             self.weights[role] = w / jnp.asarray(divide * (2 * w.shape[1]) ** 0.5, dtype)
             self.bias[role] = bias / jnp.asarray(2**0.5, dtype)
 
@@ -103,32 +113,34 @@ class Embed(eqx.Module):
         """
         folds = self._folds_of(spec)
         parts: dict[tuple, list[jax.Array]] = defaultdict(list)
-        found: dict[tuple, list[Fold]] = defaultdict(list)
+        cells: dict[tuple, list[Cell]] = defaultdict(list)
         where = []
         dtype = _floating(blocks)
         for fold in folds:
             stack = (fold.role, fold.widths)
-            where.append(Cell(stack, len(parts[stack]), tuple(range(len(fold.axes)))))
             parts[stack].append(self._folded(blocks[fold.indices.name], fold, dtype))
-            found[stack].append(fold)
-        cells = [[Cell(f.role, f.member) for f in folds] for folds in found.values()]
+            for n in range(len(fold.copies)):
+                where.append(Cell(stack, len(cells[stack]), tuple(range(len(fold.widths)))))
+                cells[stack].append(Cell(fold.role, fold.member + n))
         stacks = {}
+        wanted = list(cells.values())
         for stack, w, b in zip(
-            found, assemble(self.weights, cells), assemble(self.bias, cells), strict=True
+            cells, assemble(self.weights, wanted), assemble(self.bias, wanted), strict=True
         ):
-            x = jnp.stack(parts[stack])
+            x = jnp.concatenate(parts[stack])
             y = jnp.matmul(x.reshape(x.shape[0], -1, x.shape[-1]), w.astype(dtype))
             y = y + b.astype(dtype)[:, None]
             stacks[stack] = y.reshape(*x.shape[:-1], -1)
-        indices = tuple(fold.indices for fold in folds)
-        widths = {a: n for f in folds for a, n in zip(f.indices.labels, f.widths, strict=True)}
-        groups = group(indices, widths)
+        indices = tuple(copy for fold in folds for copy in fold.copies)
+        groups = group(indices, widths_of(folds))
         arrays = assemble(stacks, [[where[b] for b in members] for members in groups])
         return Features(tuple(arrays), indices, groups)
 
     def _folds_of(self, spec: Spec | None) -> list[Fold]:
-        own = folds_of(self.spec)
-        return own if spec is None or spec == self.spec else same_structure(own, folds_of(spec))
+        own = folds_of(self.spec, self.fixed, self.up_to)
+        if spec is None or spec == self.spec:
+            return own
+        return same_structure(own, folds_of(spec, self.fixed, self.up_to))
 
     def _folded(self, x: jax.Array, fold: Fold, dtype: jnp.dtype) -> jax.Array:
         expected = fold.shape + (() if self.c_in is None else (self.c_in,))
@@ -137,15 +149,7 @@ class Embed(eqx.Module):
             raise ValueError(
                 f"block {fold.indices.name!r} has shape {x.shape}; expected {expected}{hint}"
             )
-        order = fold.order + (() if self.c_in is None else (len(fold.shape),))
-        x = x.astype(dtype).transpose(order).reshape(*fold.widths, -1)
-        for n in fold.coded:
-            codes = position_codes(fold.widths[n], x.dtype)
-            shape = [1] * len(fold.widths) + [CODES]
-            shape[n] = fold.widths[n]
-            codes = jnp.broadcast_to(codes.reshape(shape), (*fold.widths, CODES))
-            x = jnp.concatenate([x, codes], axis=-1)
-        return x
+        return folded(x.astype(dtype), fold, self.c_in is not None)
 
 
 def block_scales(spec: Spec, params: object) -> dict[str, float]:

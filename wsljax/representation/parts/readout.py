@@ -1,4 +1,4 @@
-"""Out of features: arrays of the weights' own shapes, fixed axes unfolded again (see :mod:`.folding`)."""
+"""Out of features: arrays of the weights' own shapes, fixed axes as they were (see :mod:`.folding`)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
-from ..blocks.stacks import Cell, assemble, unstack
+from ..blocks.stacks import Cell, assemble, split
 from ..universal.initial import normals
-from .folding import Fold, folds_of, same_structure
+from .folding import Fold, folds_of, same_structure, unfolded
 
 
 class Readout(eqx.Module):
@@ -40,6 +40,8 @@ class Readout(eqx.Module):
     weights: dict[str, jax.Array]
     bias: dict[str, jax.Array]
     spec: Spec = eqx.field(static=True)
+    fixed: str = eqx.field(static=True)
+    up_to: int | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -48,51 +50,61 @@ class Readout(eqx.Module):
         *,
         key: jax.Array,
         scales: Mapping[str, float] | None = None,
+        fixed: str = "fold",
+        up_to: int | None = None,
         dtype: jnp.dtype | type = jnp.float32,
     ):
-        """Draw a readout; ``scales`` multiplies the initial output of each block, by default 1."""
-        self.spec = spec
+        """Draw a readout.
+
+        Args:
+            spec, channels, key, dtype: see :class:`.Embed`.
+            scales: multiplies the initial output of each block; by default 1.
+            fixed, up_to: what has become of fixed axes; as in the embedding.
+        """
+        self.spec, self.fixed, self.up_to = spec, fixed, up_to
         members: dict[str, list[Fold]] = defaultdict(list)
-        for fold in folds_of(spec):
+        for fold in folds_of(spec, fixed, up_to):
             members[fold.role].append(fold)
         self.weights, self.bias = {}, {}
-        shapes = tuple((len(f), channels, f[0].fixed) for f in members.values())
+        counts = [sum(len(f.copies) for f in found) for found in members.values()]
+        shapes = tuple(
+            (n, channels, f[0].fixed) for n, f in zip(counts, members.values(), strict=True)
+        )
         for (role, found), w in zip(members.items(), normals(key, shapes, dtype), strict=True):
-            sizes = [(scales or {}).get(f.indices.name, 1.0) for f in found]
+            sizes = [(scales or {}).get(f.indices.name, 1.0) for f in found for _ in f.copies]
             times = np.array(sizes)[:, None, None] / channels**0.5
             self.weights[role] = w * jnp.asarray(times, dtype)
-            self.bias[role] = jnp.zeros((len(found), found[0].fixed), dtype)
+            self.bias[role] = jnp.zeros((w.shape[0], found[0].fixed), dtype)
 
     def __call__(self, features: Features, spec: Spec | None = None) -> dict[str, jax.Array]:
         """``{block: array of the block's shape}``, ready for ``spec.unblocks``."""
-        folds = folds_of(self.spec)
+        folds = folds_of(self.spec, self.fixed, self.up_to)
         if spec is not None and spec != self.spec:
-            folds = same_structure(folds, folds_of(spec))
+            folds = same_structure(folds, folds_of(spec, self.fixed, self.up_to))
         place = {b: (g, n) for g, m in enumerate(features.groups) for n, b in enumerate(m)}
-        found: dict[tuple, list[int]] = defaultdict(list)
-        for b, fold in enumerate(folds):
-            found[fold.role, fold.widths].append(b)
-        inputs = assemble(
-            dict(enumerate(features.arrays)),
-            [
-                [Cell(*place[b], tuple(range(len(folds[b].axes)))) for b in bs]
-                for bs in found.values()
-            ],
-        )
-        cells = [[Cell(folds[b].role, folds[b].member) for b in bs] for bs in found.values()]
+        inputs: dict[tuple, list[Cell]] = defaultdict(list)
+        cells: dict[tuple, list[Cell]] = defaultdict(list)
+        found: dict[tuple, list[Fold]] = defaultdict(list)
+        number = 0
+        for fold in folds:
+            stack = (fold.role, fold.widths)
+            found[stack].append(fold)
+            for n in range(len(fold.copies)):
+                inputs[stack].append(Cell(*place[number], tuple(range(len(fold.widths)))))
+                cells[stack].append(Cell(fold.role, fold.member + n))
+                number += 1
+        wanted = list(cells.values())
         out = {}
-        for bs, x, w, bias in zip(
+        for members, x, w, bias in zip(
             found.values(),
-            inputs,
-            assemble(self.weights, cells),
-            assemble(self.bias, cells),
+            assemble(dict(enumerate(features.arrays)), list(inputs.values())),
+            assemble(self.weights, wanted),
+            assemble(self.bias, wanted),
             strict=True,
         ):
             y = jnp.matmul(x.reshape(x.shape[0], -1, x.shape[-1]), w.astype(x.dtype))
-            y = y + bias.astype(x.dtype)[:, None]
-            for b, block in zip(bs, unstack(y), strict=True):
-                fold = folds[b]
-                back = sorted(range(len(fold.shape)), key=lambda k, order=fold.order: order[k])
-                shape = [fold.shape[k] for k in fold.order]
-                out[fold.indices.name] = block.reshape(shape).transpose(back)
+            y = (y + bias.astype(x.dtype)[:, None]).reshape(*x.shape[:-1], -1)
+            stops = np.cumsum([len(fold.copies) for fold in members])[:-1]
+            for fold, block in zip(members, split(y, stops.tolist(), 0), strict=True):
+                out[fold.indices.name] = unfolded(block, fold)
         return out
