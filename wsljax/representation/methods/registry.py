@@ -12,6 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 BUILT_IN = {
+    "flat": "flat",
+    "graph_metanetwork": "graph_metanetwork",
+    "monomial": "monomial",
+    "nfn": "nfn",
+    "pointwise": "pointwise",
+    "set_encoder": "set_encoder",
+    "neural_graph": "neural_graph",
+    "neural_graph_transformer": "neural_graph_transformer",
     "universal": "universal",
 }
 """Methods of the library, and the file of this folder that registers each."""
