@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
-from ..blocks.indices import Structure, structure
-from ..blocks.stacks import Cell, assemble
+from ..blocks.indices import structure
+from .by_kind import along, draw, for_groups
 
 
 class BlockNorm(eqx.Module):
@@ -38,7 +36,6 @@ class BlockNorm(eqx.Module):
     """
 
     gain: dict[str, jax.Array]
-    structure: Structure = eqx.field(static=True)
     per_channel: bool = eqx.field(static=True)
     epsilon: float = eqx.field(static=True)
 
@@ -51,28 +48,86 @@ class BlockNorm(eqx.Module):
         epsilon: float = 1e-6,
         dtype: jnp.dtype | type = jnp.float32,
     ):
-        self.structure = structure(spec)
         self.per_channel, self.epsilon = per_channel, epsilon
-        counts: dict[str, int] = defaultdict(int)
-        for block in self.structure:
-            counts[block.kind] += 1
-        self.gain = {kind: jnp.ones((n, channels), dtype) for kind, n in counts.items()}
+        self.gain = draw(structure(spec), "block", lambda n: jnp.ones((n, channels), dtype))
 
     def __call__(self, x: Features) -> Features:
         """Features of the same shapes and dtype."""
-        counts: dict[str, int] = defaultdict(int)
-        cells = []
-        for block in self.structure:
-            cells.append(Cell(block.kind, counts[block.kind]))
-            counts[block.kind] += 1
-        gains = assemble(self.gain, [[cells[b] for b in members] for members in x.groups])
         arrays = []
-        for a, gain in zip(x.arrays, gains, strict=True):
+        for a, gain in zip(x.arrays, for_groups(self.gain, x, "block"), strict=True):
             several = any(n > 1 for n in a.shape[1:-1])
             axes = tuple(range(1, a.ndim - (1 if self.per_channel and several else 0)))
-            wide = a.astype(a.dtype if a.dtype.itemsize >= 4 else jnp.float32)
+            wide = _wide(a)
             size = jnp.mean(jnp.square(wide), axis=axes, keepdims=True)
-            gain = gain.reshape(gain.shape[0], *(1 for _ in a.shape[1:-1]), gain.shape[-1])
-            factor = jax.lax.rsqrt(size + self.epsilon) * gain.astype(size.dtype)
+            factor = jax.lax.rsqrt(size + self.epsilon) * along(gain, wide)
             arrays.append((wide * factor).astype(a.dtype))
         return Features(tuple(arrays), x.structure, x.groups)
+
+
+class LayerNorm(eqx.Module):
+    """Every index tuple by itself: mean 0 and variance 1 over its channels, then a gain and an offset.
+
+    Equivariant, as it looks at no other coordinate. Ba, Kiros, Hinton, *Layer Normalization*, 2016.
+
+    Attributes:
+        gain, offset: ``{stack: (members, channels)}``, see :mod:`.by_kind`.
+        per: what has a gain and an offset of its own: ``"block"``, ``"kind"`` or ``"all"``.
+        centre: take the mean out; without it the root mean square becomes 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from wsljax import symmetry
+        >>> from wsljax.representation.blocks.features import Features
+        >>> spec = symmetry.parse({"b": jnp.zeros(2)}, {"b": "h"})
+        >>> x = Features.of(structure(spec), {"b": jnp.array([[1.0, 3.0], [8.0, 4.0]])})
+        >>> LayerNorm(spec, 2)(x)["b"].round(3).tolist()
+        [[-1.0, 1.0], [1.0, -1.0]]
+    """
+
+    gain: dict[str, jax.Array]
+    offset: dict[str, jax.Array]
+    per: str = eqx.field(static=True)
+    centre: bool = eqx.field(static=True)
+    epsilon: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        spec: Spec,
+        channels: int,
+        *,
+        per: str = "block",
+        centre: bool = True,
+        epsilon: float = 1e-6,
+        dtype: jnp.dtype | type = jnp.float32,
+    ):
+        self.per, self.centre, self.epsilon = per, centre, epsilon
+        blocks = structure(spec)
+        self.gain = draw(blocks, per, lambda n: jnp.ones((n, channels), dtype))
+        self.offset = draw(blocks, per, lambda n: jnp.zeros((n, channels), dtype))
+
+    def __call__(self, x: Features) -> Features:
+        """Features of the same shapes and dtype."""
+        gains, offsets = (for_groups(p, x, self.per) for p in (self.gain, self.offset))
+        arrays = []
+        for a, gain, offset in zip(x.arrays, gains, offsets, strict=True):
+            y = standardise(_wide(a), centre=self.centre, epsilon=self.epsilon)
+            arrays.append((y * along(gain, y) + along(offset, y)).astype(a.dtype))
+        return Features(tuple(arrays), x.structure, x.groups)
+
+
+def standardise(x: jax.Array, *, centre: bool = True, epsilon: float = 1e-6) -> jax.Array:
+    """``x`` with mean 0 (if ``centre``) and mean square 1 along its last axis, in its dtype.
+
+    Example:
+        >>> standardise(jnp.array([1.0, 3.0])).round(3).tolist()
+        [-1.0, 1.0]
+    """
+    y = _wide(x)
+    y = y - jnp.mean(y, axis=-1, keepdims=True) if centre else y
+    y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + epsilon)
+    return y.astype(x.dtype)
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    """In float32 at least: sums of half precision lose too much."""
+    return x.astype(x.dtype if x.dtype.itemsize >= 4 else jnp.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,21 +15,59 @@ from ..blocks.indices import Structure, structure
 from ..blocks.stacks import Cell, assemble
 from ..blocks.ties import Tie, ties
 from ..blocks.transfer import read
+from .attention_pool import AttentionPool
 
-STATISTICS = {"mean": lambda a: a, "square": jnp.square}
-"""What the average is taken of."""
+STATISTICS = ("mean", "square", "max", "std")
+"""What a block is reduced to: averages of the features and of their squares, the largest, the spread."""
+
+
+def make_pool(
+    spec: Spec, channels: int, *, key: jax.Array, kind: str | None = None, **options: Any
+) -> InvariantPool | AttentionPool:
+    """A pool by name, as ``Metanetwork(pooling={"kind": "attention", "queries": 4})`` names it.
+
+    Args:
+        spec: annotation of the networks.
+        channels: of the features.
+        key: of the initial weights, if the pool has any.
+        kind: ``"attention"`` for :class:`.AttentionPool`; one of :data:`STATISTICS` for an
+            :class:`InvariantPool` of it; None for the default ``InvariantPool``.
+        options: of the pool.
+
+    Raises:
+        ValueError: no such kind.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from wsljax import symmetry
+        >>> spec = symmetry.parse({"w": jnp.zeros((2, 2))}, {"w": "h h"})
+        >>> make_pool(spec, 8, key=jax.random.key(0), kind="attention", queries=4).size(8)
+        32
+        >>> make_pool(spec, 8, key=jax.random.key(0), statistics=("mean", "max")).size(8)
+        32
+    """
+    if kind == "attention":
+        return AttentionPool(spec, channels, key=key, **options)
+    if kind is None:
+        return InvariantPool(spec, **options)
+    if kind in STATISTICS and "statistics" not in options:
+        return InvariantPool(spec, statistics=(kind,), **options)
+    raise ValueError(
+        f"`pooling` has kind {kind!r}; known: 'attention' and {STATISTICS} (several of these as "
+        "`statistics=(...)`, without a kind)"
+    )
 
 
 class InvariantPool(eqx.Module):
     """Every full reduction of every block, side by side.
 
-    A block is averaged over all its indices, once for each way to tie them: a recurrent kernel ``h h``
-    gives the mean of all its entries and the mean of its diagonal. Together they are a basis of the
-    invariant linear maps.
+    A block is reduced over all its indices, once for each way to tie them: a recurrent kernel ``h h``
+    gives the mean of all its entries and the mean of its diagonal. The means together are a basis of
+    the invariant linear maps.
 
     Attributes:
-        statistics: ``"mean"`` averages the features, ``"square"`` their squares (invariant, not
-            linear). Any of both.
+        statistics: any of :data:`STATISTICS`: ``"mean"`` averages the features; the others are
+            invariant, not linear.
 
     Example:
         >>> import jax.numpy as jnp
@@ -47,8 +86,8 @@ class InvariantPool(eqx.Module):
 
     def __init__(self, spec: Spec, *, statistics: tuple[str, ...] = ("mean",)):
         unknown = [s for s in statistics if s not in STATISTICS]
-        if unknown or not statistics:
-            raise ValueError(f"`statistics` must be among {tuple(STATISTICS)}; got {statistics}")
+        if isinstance(statistics, str) or unknown or not statistics:
+            raise ValueError(f"`statistics` must be among {STATISTICS}; got {statistics}")
         self.structure, self.statistics = structure(spec), tuple(statistics)
 
     def size(self, channels: int) -> int:
@@ -62,14 +101,27 @@ class InvariantPool(eqx.Module):
         for statistic in self.statistics:
             stacks = {}
             for g, (a, members) in enumerate(zip(x.arrays, x.groups, strict=True)):
-                wanted = [(tie, ()) for tie in ties(self.structure[members[0]])]
-                means = jax.vmap(lambda y, wanted=wanted: read(y, wanted))(STATISTICS[statistic](a))
-                stacks.update({(g, tie): m for (tie, _), m in zip(wanted, means, strict=True)})
+                wanted = ties(self.structure[members[0]])
+                found = jax.vmap(lambda y, s=statistic, w=wanted: _reduce(y, w, s))(a)
+                stacks.update({(g, tie): m for tie, m in zip(wanted, found, strict=True)})
             cells = [
                 Cell((place[b][0], tie), place[b][1]) for b, tie in _reductions(self.structure)
             ]
             out.append(assemble(stacks, [cells])[0])
         return jnp.stack(out, axis=-1).reshape(-1)
+
+
+def _reduce(x: jax.Array, wanted: list[Tie], statistic: str) -> list[jax.Array]:
+    """One vector of channels for each way to tie the indices of ``(*indices, C)``."""
+    if statistic in ("mean", "square"):
+        x = jnp.square(x) if statistic == "square" else x
+        return read(x, [(tie, ()) for tie in wanted])
+    tied = read(x, [(tie, tuple(sorted(set(tie)))) for tie in wanted])
+    rows = [a.reshape(-1, a.shape[-1]) for a in tied]
+    if statistic == "max":
+        return [jnp.max(a, axis=0) for a in rows]
+    tiny = jnp.finfo(x.dtype).eps  # a root has no gradient at zero
+    return [jnp.sqrt(jnp.var(a, axis=0) + tiny) for a in rows]
 
 
 @lru_cache(maxsize=64)
