@@ -235,7 +235,7 @@ def test_stacking_changes_nothing(monkeypatch):
     x = features_of(spec, 2, jax.random.key(1))
     assert len(Features.of(layer.inputs, x).arrays) == 3
     stacked = layer(x)
-    for module in ("blocks.features", "universal.linear"):
+    for module in ("blocks.features", "universal.products"):
         monkeypatch.setattr(f"wsljax.representation.{module}.STACK_UP_TO", 0)
     assert len(Features.of(layer.inputs, x).arrays) == 10
     for name, value in layer(x).items():

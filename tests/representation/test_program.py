@@ -95,7 +95,7 @@ def test_unequal_layers_cost_in_line_with_their_number():
 
 def test_large_blocks_are_not_copied_into_stacks(monkeypatch):
     """Above the limit every block is by itself, and the program grows with their number, no faster."""
-    for module in ("blocks.features", "universal.linear"):
+    for module in ("blocks.features", "universal.products"):
         monkeypatch.setattr(f"wsljax.representation.{module}.STACK_UP_TO", 16)
     counts = [traced(deep(n, same=True))[0] for n in DEPTHS]
     steps = [

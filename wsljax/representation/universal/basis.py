@@ -186,7 +186,7 @@ Context = tuple[str, tuple[int, ...]]
 """A label, and the ties of its parents: coordinates in different contexts are never compared."""
 
 
-def _contexts(block: Indices, term: Read | Write) -> dict[Context, int]:
+def contexts(block: Indices, term: Read | Write) -> dict[Context, int]:
     """How many different coordinates each context has in the ties of a read or write."""
     counts: dict[Context, int] = defaultdict(int)
     for i in sorted(set(term.tie)):
@@ -205,7 +205,7 @@ def alive(found: Basis, kind: IndexType, widths: Mapping[str, int]) -> np.ndarra
     """
     sides = []
     for blocks, terms in ((found.inputs, kind.reads), (found.outputs, kind.writes)):
-        counts = [_contexts(blocks[t.block], t) for t in terms]
+        counts = [contexts(blocks[t.block], t) for t in terms]
         fits = np.array([all(n <= widths[label] for (label, _), n in c.items()) for c in counts])
         sides.append((terms, counts, fits))
     ok = sides[0][2][:, None] & sides[1][2][None, :]

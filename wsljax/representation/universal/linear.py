@@ -10,28 +10,37 @@ and no parameter knows a width.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from math import prod
-from typing import NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
-from ..blocks.features import STACK_UP_TO, Features, group
+from ..blocks.features import Features
 from ..blocks.indices import Structure, structure
-from ..blocks.stacks import Cell, assemble, split
-from ..blocks.transfer import read, write
-from .basis import Basis, IndexType, Role, basis
+from ..blocks.stacks import Cell, assemble
+from .basis import Basis
+from .basis import basis as _basis
+from .components import masked, of_components
 from .initial import initial_weights
+from .products import operands_of, products_of, written
+
+BASES = ("partition", "orthogonal")
+"""In what the weights of a layer are expressed."""
 
 AnyFeatures = TypeVar("AnyFeatures", Features, Mapping[str, jax.Array])
 
 
 def universal_linear(
-    found: Basis, weights: Mapping[str, jax.Array], bias: jax.Array | None, x: Features
+    found: Basis,
+    weights: Mapping[str, jax.Array],
+    bias: jax.Array | None,
+    x: Features,
+    *,
+    components: bool = False,
+    ones: tuple[str, ...] = (),
 ) -> Features:
     """Apply one combination of the basis maps; :class:`UniversalLinear` as a pure function.
 
@@ -40,13 +49,17 @@ def universal_linear(
         weights: ``{role name: (members, reads * c_in, writes * c_out)}``.
         bias: ``(writes of constants * c_out,)``, or None.
         x: features with ``c_in`` channels, of any widths.
+        components: the weights are those of the orthogonal basis; see :mod:`.components`.
+        ones: labels of width one, whose superfluous maps are left out.
 
     Returns:
         Features with ``c_out`` channels, in the dtype of ``x``.
     """
     widths = x.widths
-    products = _products(found, widths)
-    operands = _operands(found, products, x)
+    weights = masked(found, weights, ones)
+    weights = of_components(found, weights) if components else weights
+    products = products_of(found, widths)
+    operands = operands_of(found, products, x)
     matrices = assemble(weights, [[Cell(p.role.name, n) for n in p.members] for p in products])
     results = []
     for product, z, w in zip(products, operands, matrices, strict=True):
@@ -55,7 +68,7 @@ def universal_linear(
         if bias is not None and not product.types[0].key:
             y = y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
         results.append(y)
-    return _written(found, products, results, widths)
+    return written(found, products, results, widths)
 
 
 def _dense(z: jax.Array, w: jax.Array) -> jax.Array:
@@ -83,107 +96,6 @@ def _tall_jvp(primals, tangents):
     return _tall(z, w), jnp.matmul(dz, w) + jnp.matmul(z, dw * one)
 
 
-class _Product(NamedTuple):
-    """Index types of one role and one shape: one matrix product, batched over them."""
-
-    role: Role
-    members: tuple[int, ...]
-    types: tuple[IndexType, ...]
-
-
-def _products(found: Basis, widths: Mapping[str, int]) -> list[_Product]:
-    out = []
-    for role in found.roles:
-        shapes: dict[tuple, list[int]] = defaultdict(list)
-        for n, t in enumerate(role.members):
-            shape = tuple(widths[label] for label in found.types[t].labels)
-            shapes[shape, n if prod(shape) > STACK_UP_TO else -1].append(n)
-        for members in shapes.values():
-            types = tuple(found.types[role.members[n]] for n in members)
-            out.append(_Product(role, tuple(members), types))
-    return out
-
-
-def _operands(found: Basis, products: Sequence[_Product], x: Features) -> list[jax.Array]:
-    """For every product its reads side by side: ``(members, *index type, reads * c_in)``."""
-    place = {b: (g, n) for g, members in enumerate(x.groups) for n, b in enumerate(members)}
-    terms: list[dict[tuple, None]] = [{} for _ in x.groups]  # in order, each once
-    cells: list[list[Cell]] = []
-    for product in products:
-        grid = []
-        for kind in product.types:
-            row = []
-            for r in kind.reads:
-                g, n = place[r.block]
-                term = (r.tie, tuple(sorted(r.kept)))
-                terms[g][term] = None
-                row.append(Cell((g, term), n, tuple(term[1].index(i) for i in r.kept)))
-            grid.append(row)
-        cells += zip(*grid, strict=True) if len(grid) > 1 else grid
-    stacks = {}
-    for g, (array, wanted) in enumerate(zip(x.arrays, terms, strict=True)):
-        if wanted:
-            got = jax.vmap(lambda a, wanted=tuple(wanted): read(a, wanted))(array)
-            stacks.update({(g, term): a for term, a in zip(wanted, got, strict=True)})
-    pieces = iter(assemble(stacks, cells))
-    out = []
-    for product in products:
-        if len(product.members) > 1:  # one piece a read, each stacked over the members
-            out.append(_side_by_side([next(pieces) for _ in range(product.role.reads)]))
-        else:  # one piece, stacked over the reads
-            piece = next(pieces)
-            out.append(jnp.moveaxis(piece, 0, -2).reshape(1, *piece.shape[1:-1], -1))
-    return out
-
-
-def _written(
-    found: Basis,
-    products: Sequence[_Product],
-    results: Sequence[jax.Array],
-    widths: Mapping[str, int],
-) -> Features:
-    """The results ``(members, *index type, writes * c_out)`` put into the blocks of the output."""
-    stacks: dict = {}
-    cells: list[dict[tuple, Cell]] = [{} for _ in found.outputs]
-    for k, (product, y) in enumerate(zip(products, results, strict=True)):
-        lanes, single = product.role.writes, len(product.members) == 1
-        if single:  # stacked over the writes
-            stacks[k] = jnp.moveaxis(y[0].reshape(*y.shape[1:-1], lanes, -1), -2, 0)
-        else:  # for each write stacked over the members
-            step = y.shape[-1] // lanes
-            for q, lane in enumerate(split(y, range(step, y.shape[-1], step), -1)):
-                stacks[k, q] = lane
-        for m, kind in enumerate(product.types):
-            for q, w in enumerate(kind.writes):
-                kept = tuple(sorted(w.kept))
-                again = sum(1 for tie, i, _ in cells[w.block] if (tie, i) == (w.tie, kept))
-                cells[w.block][w.tie, kept, again] = Cell(
-                    k if single else (k, q),
-                    q if single else m,
-                    tuple(w.kept.index(i) for i in kept),
-                )
-    groups = group(found.outputs, widths, [tuple(sorted(c)) for c in cells])
-    terms = [(g, term) for g, members in enumerate(groups) for term in sorted(cells[members[0]])]
-    pieces = assemble(stacks, [[cells[b][term] for b in groups[g]] for g, term in terms])
-    parts: list[list[tuple]] = [[] for _ in groups]
-    for (g, (tie, kept, _)), piece in zip(terms, pieces, strict=True):
-        parts[g].append((tie, kept, piece))
-    arrays = []
-    for members, found_parts in zip(groups, parts, strict=True):
-        shape = [widths[label] for label in found.outputs[members[0]].labels]
-        where = [(tie, kept) for tie, kept, _ in found_parts]
-
-        def put(*ys: jax.Array, where=where, shape=shape) -> jax.Array:
-            return write([(*term, y) for term, y in zip(where, ys, strict=True)], shape)
-
-        arrays.append(jax.vmap(put)(*(piece for *_, piece in found_parts)))
-    return Features(tuple(arrays), found.outputs, groups)
-
-
-def _side_by_side(arrays: list[jax.Array]) -> jax.Array:
-    return arrays[0] if len(arrays) == 1 else jnp.concatenate(arrays, axis=-1)
-
-
 class UniversalLinear(eqx.Module):
     """All equivariant linear maps between the features of two specs, plus equivariant biases.
 
@@ -191,14 +103,17 @@ class UniversalLinear(eqx.Module):
     Complete: at one channel its weights span the whole space of equivariant linear maps. (Named fixed
     axes that units nest over are the exception: the layer treats them like units and is shared over
     them, so that no weight depends on how many layers are stacked.)
-    Where some units are fewer than a map has ties, maps coincide (an axis of width one is the common
-    case) and weights are more than needed; :func:`.count_terms` counts the independent maps.
+    Independent: where units of the spec are only one, maps coincide or vanish, and their weights are held
+    at zero, so that the others are a basis. (Units of which there are two or three, several times in
+    one block, make further maps coincide; :func:`.count_terms` counts the independent ones.)
     Features are of one network; ``jax.vmap`` the layer over networks.
 
     Attributes:
         weights: ``{role: (members, reads * c_in, writes * c_out)}``, no axis of which is a width:
             the layer runs on features of any widths, as long as blocks and axes are the same.
         bias: ``(writes of constants * c_out,)``.
+        components: whether the weights are those of the orthogonal basis.
+        ones: the labels of width one whose superfluous maps are left out.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -218,40 +133,68 @@ class UniversalLinear(eqx.Module):
     bias: jax.Array | None
     inputs: Structure = eqx.field(static=True)
     outputs: Structure = eqx.field(static=True)
+    components: bool = eqx.field(static=True)
+    ones: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(
         self,
-        spec: Spec,
+        spec: Spec | Structure,
         c_in: int,
         c_out: int,
         *,
         key: jax.Array,
-        spec_out: Spec | None = None,
+        spec_out: Spec | Structure | None = None,
         use_bias: bool = True,
+        basis: str = "partition",
+        drop_dependent: bool = True,
+        widths: Mapping[str, int] | None = None,
         dtype: jnp.dtype | type = jnp.float32,
     ):
         """Draw a layer.
 
         Args:
-            spec: annotation of the networks that come in.
+            spec: annotation of the networks that come in, or the structure of their features.
             c_in, c_out: channels of the features that come in and go out.
             key: of the initial weights, which keep the size of the signal (see :mod:`.initial`).
             spec_out: annotation of what goes out, over the same units; by default ``spec``.
             use_bias: add one constant for every way to tie the indices of each output block.
+            basis: what the weights count: ``"partition"``, plain means; or ``"orthogonal"``, components
+                that do not mix (the same span, better conditioned; see :mod:`.components`).
+            drop_dependent: leave out maps that others contain where the spec has units of width one.
+                Shapes stay, so the layer still runs on networks with more of these units; what it does
+                is then what one unit let it learn.
+            widths: the size of every label, where a structure is given; without it none is dropped.
             dtype: of the weights. The layer computes in the dtype of its features.
         """
         if c_in < 1 or c_out < 1:
             raise ValueError(f"`c_in` and `c_out` must be positive; got {c_in} and {c_out}")
-        self.inputs = structure(spec)
-        self.outputs = structure(spec if spec_out is None else spec_out)
-        self.weights = initial_weights(self.basis, c_in, c_out, key=key, dtype=dtype)
+        if basis not in BASES:
+            raise ValueError(f"`basis` must be one of {BASES}; got {basis!r}")
+        specs = (spec, spec if spec_out is None else spec_out)
+        self.inputs, self.outputs = map(structure, specs)
+        self.components = basis == "orthogonal"
+        known = dict(widths or {})
+        for given in specs:
+            if isinstance(given, Spec):
+                labels = {a for block in structure(given) for a in block.labels}
+                known |= {a: given.size_of(a) for a in labels}
+        self.ones = tuple(sorted(a for a, n in known.items() if n == 1)) if drop_dependent else ()
+        self.weights = initial_weights(
+            self.basis,
+            c_in,
+            c_out,
+            key=key,
+            components=self.components,
+            ones=self.ones,
+            dtype=dtype,
+        )
         constants = sum(len(t.writes) for t in self.basis.types if not t.key)
         self.bias = jnp.zeros(constants * c_out, dtype) if use_bias else None
 
     @property
     def basis(self) -> Basis:
         """The basis maps that the weights combine."""
-        return basis(self.inputs, self.outputs)
+        return _basis(self.inputs, self.outputs)
 
     def __call__(self, features: AnyFeatures) -> AnyFeatures:
         """``{block: (*indices, c_in)}`` to ``{block: (*indices, c_out)}``, or :class:`Features` alike.
@@ -273,4 +216,6 @@ class UniversalLinear(eqx.Module):
         c_in = self.weights[role.name].shape[-2] // role.reads
         if x.channels != c_in:
             raise ValueError(f"features have {x.channels} channels, the layer takes {c_in}")
-        return universal_linear(self.basis, self.weights, self.bias, x)
+        return universal_linear(
+            self.basis, self.weights, self.bias, x, components=self.components, ones=self.ones
+        )

@@ -1,0 +1,134 @@
+"""From features to the operands of one matrix product for each index type, and back into features.
+
+Every block is read once into its reductions, the reductions of one index type are laid side by side as
+channels, and what comes of them is written back. What happens in between is the layer's own business:
+:mod:`.linear` has one matrix for each type, :mod:`.coupling` has less.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from math import prod
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..blocks.features import STACK_UP_TO, Features, group
+from ..blocks.stacks import Cell, assemble, split
+from ..blocks.transfer import read, write
+from .basis import Basis, IndexType, Role
+
+
+class Product(NamedTuple):
+    """Index types of one role and one shape: one matrix product, batched over them."""
+
+    role: Role
+    members: tuple[int, ...]
+    types: tuple[IndexType, ...]
+
+
+def products_of(
+    found: Basis,
+    widths: Mapping[str, int],
+    apart: Callable[[IndexType], Hashable] = lambda kind: None,
+) -> list[Product]:
+    """What is computed at these widths: index types of a role, in stacks where they are small.
+
+    Args:
+        found: the factored basis.
+        widths: the size of every label.
+        apart: types for which it differs are not put into one stack.
+    """
+    out = []
+    for role in found.roles:
+        shapes: dict[tuple, list[int]] = defaultdict(list)
+        for n, t in enumerate(role.members):
+            shape = tuple(widths[label] for label in found.types[t].labels)
+            alone = n if prod(shape) > STACK_UP_TO else -1
+            shapes[shape, alone, apart(found.types[t])].append(n)
+        for members in shapes.values():
+            types = tuple(found.types[role.members[n]] for n in members)
+            out.append(Product(role, tuple(members), types))
+    return out
+
+
+def operands_of(found: Basis, products: Sequence[Product], x: Features) -> list[jax.Array]:
+    """For every product its reads side by side: ``(members, *index type, reads * c_in)``."""
+    place = {b: (g, n) for g, members in enumerate(x.groups) for n, b in enumerate(members)}
+    terms: list[dict[tuple, None]] = [{} for _ in x.groups]  # in order, each once
+    cells: list[list[Cell]] = []
+    for product in products:
+        grid = []
+        for kind in product.types:
+            row = []
+            for r in kind.reads:
+                g, n = place[r.block]
+                term = (r.tie, tuple(sorted(r.kept)))
+                terms[g][term] = None
+                row.append(Cell((g, term), n, tuple(term[1].index(i) for i in r.kept)))
+            grid.append(row)
+        cells += zip(*grid, strict=True) if len(grid) > 1 else grid
+    stacks = {}
+    for g, (array, wanted) in enumerate(zip(x.arrays, terms, strict=True)):
+        if wanted:
+            got = jax.vmap(lambda a, wanted=tuple(wanted): read(a, wanted))(array)
+            stacks.update({(g, term): a for term, a in zip(wanted, got, strict=True)})
+    pieces = iter(assemble(stacks, cells))
+    out = []
+    for product in products:
+        if len(product.members) > 1:  # one piece a read, each stacked over the members
+            out.append(_side_by_side([next(pieces) for _ in range(product.role.reads)]))
+        else:  # one piece, stacked over the reads
+            piece = next(pieces)
+            out.append(jnp.moveaxis(piece, 0, -2).reshape(1, *piece.shape[1:-1], -1))
+    return out
+
+
+def written(
+    found: Basis,
+    products: Sequence[Product],
+    results: Sequence[jax.Array],
+    widths: Mapping[str, int],
+) -> Features:
+    """The results ``(members, *index type, writes * c_out)`` put into the blocks of the output."""
+    stacks: dict = {}
+    cells: list[dict[tuple, Cell]] = [{} for _ in found.outputs]
+    for k, (product, y) in enumerate(zip(products, results, strict=True)):
+        lanes, single = product.role.writes, len(product.members) == 1
+        if single:  # stacked over the writes
+            stacks[k] = jnp.moveaxis(y[0].reshape(*y.shape[1:-1], lanes, -1), -2, 0)
+        else:  # for each write stacked over the members
+            step = y.shape[-1] // lanes
+            for q, lane in enumerate(split(y, range(step, y.shape[-1], step), -1)):
+                stacks[k, q] = lane
+        for m, kind in enumerate(product.types):
+            for q, w in enumerate(kind.writes):
+                kept = tuple(sorted(w.kept))
+                again = sum(1 for tie, i, _ in cells[w.block] if (tie, i) == (w.tie, kept))
+                cells[w.block][w.tie, kept, again] = Cell(
+                    k if single else (k, q),
+                    q if single else m,
+                    tuple(w.kept.index(i) for i in kept),
+                )
+    groups = group(found.outputs, widths, [tuple(sorted(c)) for c in cells])
+    terms = [(g, term) for g, members in enumerate(groups) for term in sorted(cells[members[0]])]
+    pieces = assemble(stacks, [[cells[b][term] for b in groups[g]] for g, term in terms])
+    parts: list[list[tuple]] = [[] for _ in groups]
+    for (g, (tie, kept, _)), piece in zip(terms, pieces, strict=True):
+        parts[g].append((tie, kept, piece))
+    arrays = []
+    for members, found_parts in zip(groups, parts, strict=True):
+        shape = [widths[label] for label in found.outputs[members[0]].labels]
+        where = [(tie, kept) for tie, kept, _ in found_parts]
+
+        def put(*ys: jax.Array, where=where, shape=shape) -> jax.Array:
+            return write([(*term, y) for term, y in zip(where, ys, strict=True)], shape)
+
+        arrays.append(jax.vmap(put)(*(piece for *_, piece in found_parts)))
+    return Features(tuple(arrays), found.outputs, groups)
+
+
+def _side_by_side(arrays: list[jax.Array]) -> jax.Array:
+    return arrays[0] if len(arrays) == 1 else jnp.concatenate(arrays, axis=-1)
