@@ -7,17 +7,8 @@ import numpy as np
 import pytest
 
 from wsljax import symmetry
-from wsljax.symmetry.axes import (
-    Alt,
-    Fixed,
-    Prod,
-    Reorder,
-    Sum,
-    Unit,
-    atoms,
-    format_axes,
-    parse_axes,
-)
+from wsljax.symmetry.axes import Alt, Fixed, Prod, Reorder, Sum, Unit, atoms
+from wsljax.symmetry.grammar import format_axes, parse_axes
 from wsljax.symmetry.reindex import inverse_order, order_text, read_order, runs
 
 TEXTS = [

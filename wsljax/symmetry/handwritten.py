@@ -10,7 +10,8 @@ from typing import Any
 import jax
 
 from .._compat import key_path_str
-from .axes import UNKNOWN, Alt, Axis, Fixed, Reorder, Sum, Unit, atoms, ordered, parse_axes
+from .axes import UNKNOWN, Alt, Axis, Fixed, Reorder, Sum, Unit, atoms, ordered
+from .grammar import parse_axes
 from .spec import Leaf, Spec, Units
 
 Name = tuple[str, int | None]

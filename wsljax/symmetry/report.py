@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .axes import format_axes
 from .generators.text import row
+from .grammar import format_axes
 
 LONGEST = 40
 """Characters of a reindexed axis's order that the table shows."""

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 from .._compat import key_path_str
 from . import elements, spec_json, validation
 from .annotation import Leaf, Pinned, Units
-from .axes import Fixed, atoms, format_axes, unclear_sizes
+from .axes import Fixed, atoms
 from .generators import KINDS as GENERATOR_KINDS
 from .generators import Generator, action
+from .grammar import format_axes, unclear_sizes
 from .layout import Block, blocks_of, decompose, recompose
 
 KINDS = ("permutation", *GENERATOR_KINDS)

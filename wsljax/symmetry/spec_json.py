@@ -8,8 +8,9 @@ from typing import Any
 import jax
 
 from .annotation import Leaf, Pinned, Units
-from .axes import Axis, format_axes, parse_axes
+from .axes import Axis
 from .generators.text import from_data, to_data
+from .grammar import format_axes, parse_axes
 
 FORMAT = "wsljax.Spec/1"
 

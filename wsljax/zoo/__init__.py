@@ -5,19 +5,14 @@ hyperparameters; a `Population` holds the stacked weights, the function they com
 columns of metadata; `verify` runs networks again and compares them with what was recorded.
 """
 
+from wsljax.zoo.architecture import ARCHITECTURES, Architecture, register_architecture
 from wsljax.zoo.architectures.activations import ACTIVATIONS, activate
 from wsljax.zoo.chunks import chunk_size, map_chunks, pad_models
 from wsljax.zoo.evaluation.evaluate import evaluate
 from wsljax.zoo.evaluation.metrics import METRICS
 from wsljax.zoo.evaluation.verify import Evaluation, FunctionMismatch, verify
-from wsljax.zoo.function import (
-    ARCHITECTURES,
-    Architecture,
-    ExportedFunction,
-    Function,
-    export_function,
-    register_architecture,
-)
+from wsljax.zoo.exported import ExportedFunction, export_function
+from wsljax.zoo.function import Function
 from wsljax.zoo.population import ROLES, Population, concatenate
 from wsljax.zoo.preprocessing.normalise import Normaliser, finite_members
 from wsljax.zoo.preprocessing.split import Split, last_checkpoints, split, split_populations

@@ -8,70 +8,23 @@ function of the user's own is kept as the program it compiles to (StableHLO, by 
 
 from __future__ import annotations
 
-import base64
-import functools
 import inspect
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
-import jax.export
 import jax.numpy as jnp
 
 from wsljax import symmetry
-from wsljax._compat import require
-
-PLATFORMS = ("cpu", "cuda", "tpu")
-
-
-class Architecture(NamedTuple):
-    """What a registered architecture makes of its settings.
-
-    Attributes:
-        init: `init(row, *, key) -> params`, one network.
-        apply: `apply(params, x, row, key) -> y`, one network on a batch; `x` is
-            `(n, *input_shape)`. `key` is None, or the randomness of dropout.
-        input_shape: of one sample; None where any length will do.
-        reads: the columns of a network's row without which `apply` cannot do.
-        dtype: of the inputs.
-    """
-
-    init: Callable[..., Any]
-    apply: Callable[..., Any]
-    input_shape: tuple[int | None, ...]
-    reads: tuple[str, ...] = ()
-    dtype: Any = jnp.float32
-
-
-#: name -> function of the settings that gives an `Architecture`.
-ARCHITECTURES: dict[str, Callable[..., Architecture]] = {}
-
-
-def register_architecture(name: str) -> Callable[[Callable[..., Architecture]], Callable]:
-    """Decorator: makes `Function(name, settings)` call the function with the settings.
-
-    Raises:
-        ValueError: the name is taken.
-
-    Example:
-        >>> @register_architecture("documented")
-        ... def documented(inputs):
-        ...     def init(row, *, key):
-        ...         return {"w": jax.random.normal(key, (inputs,))}
-        ...     return Architecture(init, lambda p, x, row, key: x @ p["w"], (inputs,))
-        >>> Function("documented", {"inputs": 3}).init({}, key=jax.random.key(0))["w"].shape
-        (3,)
-        >>> del ARCHITECTURES["documented"]
-    """
-
-    def register(make: Callable[..., Architecture]) -> Callable[..., Architecture]:
-        if name in ARCHITECTURES:
-            raise ValueError(f"an architecture {name!r} is registered already.")
-        ARCHITECTURES[name] = make
-        return make
-
-    return register
+from wsljax.zoo.architecture import (
+    ARCHITECTURES,
+    Architecture,
+    make_architecture,
+    read_columns,
+    tuples,
+)
+from wsljax.zoo.exported import ExportedFunction
 
 
 @jax.tree_util.register_static
@@ -119,7 +72,7 @@ class Function:
 
     @property
     def settings(self) -> dict[str, Any]:
-        return _tuples(json.loads(self._text))
+        return tuples(json.loads(self._text))
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -158,7 +111,7 @@ class Function:
         Raises:
             ValueError: a column that the function reads is missing, or inputs of another shape.
         """
-        _read(self, row)
+        read_columns(self, row)
         wanted = self.input_shape
         if x.ndim != len(wanted) + 1 or any(
             n is not None and n != m for n, m in zip(wanted, x.shape[1:], strict=True)
@@ -171,7 +124,7 @@ class Function:
 
     def apply_all(self, params: Any, x: jax.Array, rows: Mapping[str, Any] | None = None) -> Any:
         """Outputs `(models, n, ...)` of a stack of networks on one batch; `rows` are columns."""
-        rows = _read(self, rows)
+        rows = read_columns(self, rows)
         return jax.vmap(lambda params, row: self.apply(params, x, row))(params, rows)
 
     def infer(self, params: Any, row: Mapping[str, Any] | None = None, **options: Any) -> Any:
@@ -216,7 +169,7 @@ class Function:
 
     @property
     def _made(self) -> Architecture:
-        return _make(self.architecture, self._text)
+        return make_architecture(self.architecture, self._text)
 
     def _key(self) -> tuple[str, str]:
         return self.architecture, self._text
@@ -233,161 +186,6 @@ class Function:
         return f"Function({', '.join([self.architecture, *inside])})"
 
 
-@jax.tree_util.register_static
-class ExportedFunction:
-    """A user's own function, as the program that jax compiles it to; made by `export_function`.
-
-    It runs without the code it was written in. The program takes a stack of networks
-    (`apply_all`); it cannot be differentiated or vmapped.
-    """
-
-    architecture = "exported"
-
-    def __init__(self, program: bytes, settings: Mapping[str, Any]):
-        object.__setattr__(self, "program", bytes(program))
-        object.__setattr__(self, "_text", json.dumps(dict(settings), sort_keys=True))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"an ExportedFunction is frozen; {name!r} cannot be changed.")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return _tuples(json.loads(self._text))
-
-    @property
-    def input_shape(self) -> tuple[int | None, ...]:
-        return self.settings["input_shape"]
-
-    @property
-    def input_dtype(self) -> Any:
-        return jnp.dtype(self.settings["dtype"])
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return self.settings["reads"]
-
-    def apply(
-        self, params: Any, x: jax.Array, row: Mapping[str, Any] | None = None, *, key=None
-    ) -> jax.Array:
-        """As `Function.apply`; `key` is not used."""
-        one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (params, dict(row or {})))
-        return self.apply_all(one[0], x, one[1])[0]
-
-    def apply_all(self, params: Any, x: jax.Array, rows: Mapping[str, Any] | None = None) -> Any:
-        """Outputs `(models, n, ...)` of a stack of networks on one batch."""
-        rows = _read(self, rows)
-        leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(params)]
-        dtypes = self.settings["row_dtypes"]
-        values = [jnp.asarray(rows[n], d) for n, d in zip(self.reads, dtypes)]
-        return _deserialised(self.program).call(leaves, x, values)
-
-    def to_json(self) -> dict[str, Any]:
-        program = base64.b64encode(self.program).decode()
-        return {"exported": program, "settings": json.loads(self._text)}
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> ExportedFunction:
-        return ExportedFunction(base64.b64decode(data["exported"]), data["settings"])
-
-    def __eq__(self, other: Any) -> bool:
-        return isinstance(other, ExportedFunction) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[bytes, str]:
-        return self.program, self._text
-
-    def __repr__(self) -> str:
-        return f"ExportedFunction({len(self.program)} bytes, inputs {self.input_shape})"
-
-
-def export_function(
-    apply: Callable[..., Any],
-    params: Any,
-    x: jax.Array,
-    row: Mapping[str, Any] | None = None,
-    *,
-    platforms: tuple[str, ...] = PLATFORMS,
-) -> ExportedFunction:
-    """Any function as data: compiled once, stored with the weights, run without its source.
-
-    Args:
-        apply: `apply(params, x)`, or `apply(params, x, row)` if there is a `row`: one network on a
-            batch `(n, ...)`.
-        params: of one network; shapes and dtypes are read.
-        x: a batch of inputs, or its ShapeDtypeStruct; the number `n` stays free.
-        row: columns that the function reads, one network's values.
-        platforms: that it is to run on.
-
-    Raises:
-        ImportError: flatbuffers is not installed; names the extra.
-
-    Returns:
-        An `ExportedFunction`. jax reads it back for six months of later releases at least (its
-        promise for serialised programs): register an architecture for what is to last.
-
-    Example:
-        >>> fn = export_function(lambda p, x: jnp.tanh(x @ p["w"]), {"w": jnp.ones((3, 2))},
-        ...                      jnp.ones((1, 3)))
-        >>> Function.from_json(fn.to_json()).apply({"w": jnp.zeros((3, 2))}, jnp.ones((5, 3))).shape
-        (5, 2)
-    """
-    row = {name: jnp.asarray(value) for name, value in (row or {}).items()}
-    structure = jax.tree.structure(params)
-
-    def run(leaves, x, values):
-        tree = jax.tree.unflatten(structure, leaves)
-        return apply(tree, x, dict(zip(row, values))) if row else apply(tree, x)
-
-    require("flatbuffers", extra="data")
-    m, n = jax.export.symbolic_shape("m, n")
-    stacked = lambda leaf: jax.ShapeDtypeStruct((m, *leaf.shape), leaf.dtype)  # noqa: E731
-    shapes = [stacked(leaf) for leaf in jax.tree.leaves(params)]
-    batch = jax.ShapeDtypeStruct((n, *x.shape[1:]), x.dtype)
-    values = [stacked(value) for value in row.values()]
-    run = jax.vmap(run, in_axes=(0, None, 0))
-    exported = jax.export.export(jax.jit(run), platforms=platforms)(shapes, batch, values)
-    settings = {
-        "input_shape": x.shape[1:],
-        "dtype": jnp.dtype(x.dtype).name,
-        "reads": tuple(row),
-        "row_dtypes": tuple(v.dtype.name for v in row.values()),
-    }
-    return ExportedFunction(bytes(exported.serialize()), settings)
-
-
-@functools.lru_cache(maxsize=256)
-def _make(architecture: str, text: str) -> Architecture:
-    return ARCHITECTURES[architecture](**_tuples(json.loads(text)))
-
-
-@functools.lru_cache(maxsize=32)
-def _deserialised(program: bytes) -> Any:
-    require("flatbuffers", extra="data")
-    return jax.export.deserialize(bytearray(program))
-
-
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:40]}... ({len(text)} characters)"
-
-
-def _read(function: Any, rows: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The columns that a function reads."""
-    rows = rows or {}
-    missing = [name for name in function.reads if name not in rows]
-    if missing:
-        raise ValueError(
-            f"{function.architecture!r} reads {missing} from a network's row; it has {sorted(rows)}."
-        )
-    return {name: rows[name] for name in function.reads}
-
-
-def _tuples(value: Any) -> Any:
-    """JSON lists as tuples, throughout."""
-    if isinstance(value, (list, tuple)):
-        return tuple(_tuples(item) for item in value)
-    if isinstance(value, dict):
-        return {name: _tuples(item) for name, item in value.items()}
-    return value

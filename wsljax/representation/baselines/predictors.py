@@ -15,7 +15,7 @@ what a fit must choose, it chooses without looking at anything but its arguments
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -27,189 +27,10 @@ import optax
 from wsljax import train
 from wsljax._compat import require
 
-PENALTIES = tuple(float(10.0**k) for k in np.arange(-6, 4.25, 0.25))
-"""Ridge penalties that are tried, relative to the number of networks."""
+from .linear import fit_logistic, fit_logit_linear, fit_ridge
+from .standard import Standard, Validation, checked
 
-Validation = tuple[Any, Any] | None
-
-
-class Standard(eqx.Module):
-    """Columns to mean 0 and deviation 1; constant ones to 0."""
-
-    mean: jax.Array
-    deviation: jax.Array
-
-    @staticmethod
-    def of(x: jax.Array) -> Standard:
-        mean, deviation = jnp.mean(x, axis=0), jnp.std(x, axis=0)
-        constant = deviation <= 8 * jnp.finfo(x.dtype).eps * jnp.abs(mean)
-        return Standard(mean, jnp.where(constant, jnp.inf, deviation))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return (x - self.mean) / self.deviation
-
-
-class Linear(eqx.Module):
-    """`weight` and `bias` on standardised features; `penalty` is the one that was chosen."""
-
-    standard: Standard
-    weight: jax.Array
-    bias: jax.Array
-    penalty: jax.Array
-
-    def __call__(self, x: Any) -> jax.Array:
-        """Predictions `(networks,)` or `(networks, targets)`."""
-        return self.standard(jnp.asarray(x)) @ self.weight + self.bias
-
-
-def fit_ridge(
-    x: Any,
-    y: Any,
-    *,
-    key: jax.Array | None = None,
-    penalties: Sequence[float] = PENALTIES,
-    validation: Validation = None,
-) -> Linear:
-    """Ridge regression in closed form, the penalty by generalised cross-validation on `x`, `y`.
-
-    One singular value decomposition serves all penalties: with hat matrix `H` the score is
-    `n |y - Hy|^2 / (n - tr H)^2`, the intercept counted among the degrees of freedom.
-
-    Args:
-        x: features `(networks, features)`.
-        y: targets `(networks,)` or `(networks, targets)`, which share a penalty.
-        key: not used; every `fit` takes one.
-        penalties: to choose from, times the number of networks.
-        validation: not used; every `fit` takes them.
-
-    Raises:
-        ValueError: shapes that do not fit, or values that are not finite.
-
-    Reference:
-        G. Golub, M. Heath, G. Wahba, "Generalized cross-validation as a method for choosing a good
-        ridge parameter", Technometrics 21 (1979), equation 1.4.
-
-    Example:
-        >>> x = jnp.linspace(-1.0, 1.0, 20)[:, None]
-        >>> round(float(fit_ridge(x, 3 * x[:, 0] + 1)(jnp.array([[2.0]]))[0]), 3)
-        7.0
-    """
-    x, y = _checked(x, y)
-    return _ridge(x, y, jnp.asarray(penalties, x.dtype))
-
-
-@jax.jit
-def _ridge(x: jax.Array, y: jax.Array, penalties: jax.Array) -> Linear:
-    n = len(x)
-    standard = Standard.of(x)
-    targets = y.reshape(n, -1)
-    bias = jnp.mean(targets, axis=0)
-    u, s, vt = jnp.linalg.svd(standard(x), full_matrices=False)
-    along = u.T @ (targets - bias)
-    outside = jnp.sum((targets - bias - u @ along) ** 2)
-
-    def score(penalty):
-        left = n * penalty / (s**2 + n * penalty)
-        missed = outside + jnp.sum((left[:, None] * along) ** 2)
-        free = n - 1 - jnp.sum(1 - left)
-        return n * missed / jnp.maximum(free, 1e-3) ** 2
-
-    penalty = penalties[jnp.argmin(jax.vmap(score)(penalties))]
-    weight = vt.T @ ((s / (s**2 + n * penalty))[:, None] * along)
-    weight, bias = (weight, bias) if y.ndim == 2 else (weight[:, 0], bias[0])
-    return Linear(standard, weight, bias, penalty)
-
-
-class LogitLinear(eqx.Module):
-    """A linear predictor of logits, answering between 0 and 1."""
-
-    linear: Linear
-    margin: float = eqx.field(static=True)
-
-    def __call__(self, x: Any) -> jax.Array:
-        """Predictions, between 0 and 1."""
-        return (1 + 2 * self.margin) * jax.nn.sigmoid(self.linear(x)) - self.margin
-
-
-def fit_logit_linear(
-    x: Any,
-    y: Any,
-    *,
-    key: jax.Array | None = None,
-    margin: float = 0.01,
-    validation: Validation = None,
-) -> LogitLinear:
-    """Ridge on `log((y + margin) / (1 + margin - y))`, for accuracies; see `fit_ridge`.
-
-    Raises:
-        ValueError: targets outside 0 and 1, or what `fit_ridge` refuses.
-    """
-    x, y = _checked(x, y)
-    if jnp.min(y) < 0 or jnp.max(y) > 1:
-        raise ValueError(f"`y` runs from {jnp.min(y)} to {jnp.max(y)}; logits need 0 to 1.")
-    return LogitLinear(fit_ridge(x, jnp.log((y + margin) / (1 + margin - y))), margin)
-
-
-def fit_logistic(
-    x: Any,
-    y: Any,
-    *,
-    key: jax.Array | None = None,
-    penalty: float = 1e-3,
-    steps: int = 200,
-    validation: Validation = None,
-) -> Linear:
-    """Multinomial logistic regression: cross entropy and `penalty / 2 |weight|^2`, by L-BFGS.
-
-    The problem is convex and the start is zero, so nothing is drawn. The predictor answers with logits
-    `(networks, classes)`.
-
-    Args:
-        x: features `(networks, features)`.
-        y: classes, integers from 0.
-        key: not used.
-        penalty: on the weights of standardised features.
-        steps: of L-BFGS.
-        validation: not used.
-
-    Example:
-        >>> x = jnp.array([[-2.0], [-1.0], [1.0], [2.0]])
-        >>> fit_logistic(x, [0, 0, 1, 1])(x).argmax(1).tolist()
-        [0, 0, 1, 1]
-    """
-    classes = np.asarray(y)
-    if not np.issubdtype(classes.dtype, np.integer) or classes.min(initial=0) < 0:
-        raise ValueError(f"`y` are classes, integers from 0; they are {classes.dtype}.")
-    x, _ = _checked(x, classes.astype(np.float32))
-    return _logistic(x, jnp.asarray(classes), int(classes.max()) + 1, penalty, steps)
-
-
-@eqx.filter_jit
-def _logistic(x: jax.Array, y: jax.Array, classes: int, penalty: float, steps: int) -> Linear:
-    standard = Standard.of(x)
-    x = standard(x)
-    start = jnp.zeros((x.shape[1], classes), x.dtype), jnp.zeros(classes, x.dtype)
-
-    def loss(params):
-        weight, bias = params
-        scores = jax.nn.log_softmax(x @ weight + bias)
-        missed = -jnp.mean(jnp.take_along_axis(scores, y[:, None], axis=1))
-        return missed + penalty / 2 * jnp.sum(weight**2)
-
-    optimiser = optax.lbfgs()
-    value_and_grad = optax.value_and_grad_from_state(loss)
-
-    def step(carry, _):
-        params, state = carry
-        value, gradient = value_and_grad(params, state=state)
-        updates, state = optimiser.update(
-            gradient, state, params, value=value, grad=gradient, value_fn=loss
-        )
-        return (optax.apply_updates(params, updates), state), None
-
-    with jax.numpy_dtype_promotion("standard"):
-        (params, _), _ = jax.lax.scan(step, (start, optimiser.init(start)), length=steps)
-    return Linear(standard, *params, jnp.asarray(penalty, x.dtype))
+__all__ = ["fit_logistic", "fit_logit_linear", "fit_mlp", "fit_ridge", "fit_trees"]
 
 
 class Trees:
@@ -313,7 +134,7 @@ def fit_mlp(
     Raises:
         ValueError: shapes that do not fit, or values that are not finite.
     """
-    x, y = _checked(x, y)
+    x, y = checked(x, y)
     if y.ndim != 1:
         raise ValueError(f"`y` has shape {y.shape}; the network predicts one number each.")
     keys = jax.random.split(key, 3)
@@ -322,7 +143,7 @@ def fit_mlp(
         held = max(1, round(0.15 * len(x)))
         validation = x[order[:held]], y[order[:held]]
         x, y = x[order[held:]], y[order[held:]]
-    held_x, held_y = _checked(*validation)
+    held_x, held_y = checked(*validation)
     standard = Standard.of(x)
     mlp = eqx.nn.MLP(x.shape[1], 1, width, depth, activation=activation, key=keys[1])
     mlp = jax.tree.map(lambda a: a.astype(x.dtype) if eqx.is_inexact_array(a) else a, mlp)
@@ -347,18 +168,3 @@ def fit_mlp(
         evaluate=lambda mlp: {"missed": missed(mlp, held_x, held_y)}, select=("missed", "min"),
     )  # fmt: skip
     return Dense(standard, result.best, model.mean, model.deviation)
-
-
-def _checked(x: Any, y: Any) -> tuple[jax.Array, jax.Array]:
-    x, y = jnp.asarray(x), jnp.asarray(y)
-    dtype = jnp.result_type(x.dtype, jnp.float32)
-    if x.ndim != 2 or y.ndim not in (1, 2) or len(x) != len(y) or not x.size:
-        raise ValueError(f"`x` is (networks, features), `y` (networks,); not {x.shape}, {y.shape}.")
-    for name, value in (("x", x), ("y", y)):
-        bad = int(jnp.sum(~jnp.isfinite(value).reshape(len(value), -1).all(axis=1)))
-        if bad:
-            raise ValueError(
-                f"`{name}` is not finite for {bad} of {len(x)} networks; leave them out, or their "
-                "columns."
-            )
-    return x.astype(dtype), y.astype(dtype)

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from wsljax.zoo.architecture import Architecture, register_architecture
 from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.common import (
     INITIALISERS,
@@ -26,7 +27,6 @@ from wsljax.zoo.architectures.common import (
     reads_of,
     standardised,
 )
-from wsljax.zoo.function import Architecture, register_architecture
 
 Padding = str | int
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from wsljax.zoo.architecture import Architecture, register_architecture
 from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.common import (
     INITIALISERS,
@@ -19,7 +20,6 @@ from wsljax.zoo.architectures.common import (
     linear,
     read_choice,
 )
-from wsljax.zoo.function import Architecture, register_architecture
 
 
 def encode(x: jax.Array, octaves: int) -> jax.Array:

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from wsljax._compat import key_path_str
+from wsljax.zoo.architecture import Architecture, register_architecture
 from wsljax.zoo.architectures.common import in_one_draw, normal
-from wsljax.zoo.function import Architecture, Function, register_architecture
+from wsljax.zoo.function import Function
 
 
 def lora_function(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from wsljax.zoo.architecture import Architecture, register_architecture
 from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.common import (
     INITIALISERS,
@@ -18,7 +19,6 @@ from wsljax.zoo.architectures.common import (
     reads_of,
     standardised,
 )
-from wsljax.zoo.function import Architecture, register_architecture
 
 
 @register_architecture("mlp")

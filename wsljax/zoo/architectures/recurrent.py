@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from wsljax.zoo.architecture import Architecture, register_architecture
 from wsljax.zoo.architectures.common import (
     INITIALISERS,
     Names,
@@ -18,7 +19,6 @@ from wsljax.zoo.architectures.common import (
     read_choice,
     standardised,
 )
-from wsljax.zoo.function import Architecture, register_architecture
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 

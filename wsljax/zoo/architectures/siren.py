@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from wsljax.zoo.architecture import Architecture, register_architecture
 from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.common import in_one_draw, linear, read_choice
 from wsljax.zoo.architectures.sine import sine
-from wsljax.zoo.function import Architecture, register_architecture
 
 
 @register_architecture("siren")

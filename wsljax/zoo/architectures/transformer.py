@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from wsljax.zoo.architecture import Architecture, register_architecture
 from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.cnn import convolve
 from wsljax.zoo.architectures.common import (
@@ -28,7 +29,6 @@ from wsljax.zoo.architectures.common import (
     reads_of,
     standardised,
 )
-from wsljax.zoo.function import Architecture, register_architecture
 
 
 @register_architecture("transformer")

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from wsljax.zoo.architecture import Architecture, register_architecture
 from wsljax.zoo.architectures.activations import ACTIVATIONS
 from wsljax.zoo.architectures.cnn import convolve, pool
 from wsljax.zoo.architectures.common import (
@@ -23,7 +24,6 @@ from wsljax.zoo.architectures.common import (
     read_choice,
     standardised,
 )
-from wsljax.zoo.function import Architecture, register_architecture
 
 #: torch's GELU is the exact one, that of `jax.nn` by default an approximation.
 LAYERED_ACTIVATIONS = {**ACTIVATIONS, "gelu_exact": lambda x: jax.nn.gelu(x, approximate=False)}

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from wsljax.zoo.architecture import Architecture, register_architecture
 from wsljax.zoo.architectures.common import dense, in_one_draw, linear
-from wsljax.zoo.function import Architecture, register_architecture
 
 
 @register_architecture("plain_transformer")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wsljax.zoo.function import Architecture, register_architecture
+from wsljax.zoo.architecture import Architecture, register_architecture
 
 
 @register_architecture("torch_lstm")
