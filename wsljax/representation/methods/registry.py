@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 BUILT_IN = {
+    "dws": "dws",
     "flat": "flat",
     "graph_metanetwork": "graph_metanetwork",
     "monomial": "monomial",
