@@ -17,10 +17,12 @@ BUILT_IN = {
     "graph_metanetwork": "graph_metanetwork",
     "monomial": "monomial",
     "nfn": "nfn",
+    "nft": "nft",
     "pointwise": "pointwise",
     "set_encoder": "set_encoder",
     "neural_graph": "neural_graph",
     "neural_graph_transformer": "neural_graph_transformer",
+    "scale_gmn": "scale_gmn",
     "universal": "universal",
 }
 """Methods of the library, and the file of this folder that registers each."""

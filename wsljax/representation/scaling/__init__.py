@@ -1,0 +1,1 @@
+"""What scales and signs do to features: charges, frames, and the layers that respect them."""

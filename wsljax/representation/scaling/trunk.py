@@ -1,0 +1,81 @@
+"""Trunks whose features are those of pieces: what is common to the methods that respect scales and signs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ...symmetry.spec import Spec
+from ..blocks.features import Features
+from ..methods.trunk import Trunk
+from ..parts.pool import InvariantPool
+from .embed import Scaled, ScaledEmbed, ScaledPool, ScaledReadout, by_parity
+from .pieces import pieces
+
+
+class ScaledTrunk(Trunk):
+    """What pools and reads out features that move with scales and signs."""
+
+    def make_pool(self, spec: Spec, channels: int, *, key: jax.Array, **options: Any) -> ScaledPool:
+        return ScaledPool(InvariantPool(pieces(spec).spec, **options), 0)
+
+    def make_readout(
+        self,
+        spec: Spec,
+        channels: int,
+        *,
+        key: jax.Array,
+        scales: Mapping[str, float] | None = None,
+        dtype: jnp.dtype | type = jnp.float32,
+    ) -> ScaledReadout:
+        return ScaledReadout(spec, channels, key=key, scales=scales, dtype=dtype)
+
+
+class PieceTrunk(ScaledTrunk):
+    """Features of pieces through equal layers, run by ``lax.scan``."""
+
+    embed: ScaledEmbed
+    layers: eqx.Module
+    unroll: int = eqx.field(static=True)
+    remat: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        spec: Spec,
+        channels: int,
+        layers: int,
+        draw: Callable[[jax.Array], eqx.Module],
+        *,
+        key: jax.Array,
+        c_in: int | None = None,
+        scales: Mapping[str, float] | None = None,
+        unroll: int = 1,
+        remat: bool = False,
+        dtype: jnp.dtype | type = jnp.float32,
+    ):
+        """As :class:`.LayeredTrunk`."""
+        if layers < 1:
+            raise ValueError(f"`layers` must be positive; got {layers}")
+        key_embed, key_layers = jax.random.split(key)
+        self.embed = ScaledEmbed(
+            spec, channels, key=key_embed, c_in=c_in, scales=scales, dtype=dtype
+        )
+        self.layers = eqx.filter_vmap(draw)(jax.random.split(key_layers, layers))
+        self.unroll, self.remat = unroll, remat
+
+    def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> Scaled:
+        arrays, rest = eqx.partition(self.layers, eqx.is_array)
+
+        def step(x: Features, layer: eqx.Module) -> tuple[Features, None]:
+            return eqx.combine(layer, rest)(x), None  # pyright: ignore[reportCallIssue]
+
+        step = jax.checkpoint(step) if self.remat else step
+        x, _, sizes = self.embed(blocks, spec)
+        x = jax.lax.scan(step, x, arrays, unroll=self.unroll)[0]
+        source = self.embed.spec if spec is None else spec
+        even = by_parity(source, x, jax.tree.map(jnp.square, x), x)
+        return Scaled(x, even, (), sizes, source)
