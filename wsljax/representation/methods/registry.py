@@ -15,6 +15,7 @@ BUILT_IN = {
     "dws": "dws",
     "flat": "flat",
     "graph_metanetwork": "graph_metanetwork",
+    "magep": "magep",
     "monomial": "monomial",
     "nfn": "nfn",
     "nft": "nft",

@@ -71,6 +71,7 @@ class Plan:
         streams: all of them.
         stacks: streams of one size, charged or not, by position; ``(charged, sizes)`` of each.
         place: for each stream its stack, and its place there.
+        opposite: for each stream the one of opposite charge at the same sites, if there is one.
         groups: the pieces.
     """
 
@@ -78,6 +79,7 @@ class Plan:
     stacks: tuple[tuple[int, ...], ...]
     kinds: tuple[tuple[bool, tuple[int, ...]], ...]
     place: tuple[tuple[int, int], ...]
+    opposite: tuple[int | None, ...]
     groups: tuple[Group, ...]
 
     @property
@@ -111,12 +113,13 @@ class Plan:
 
 
 @lru_cache(maxsize=64)
-def plan(spec: Spec, scales: bool) -> Plan:
+def plan(spec: Spec, scales: bool, widths: tuple[tuple[str, int], ...] | None = None) -> Plan:
     """The streams and groups of a spec.
 
     Args:
         spec: annotation of the weights.
         scales: whether scales count as charges; in canonical coordinates they need not.
+        widths: sizes of all labels, if they are others than the spec's.
 
     Example:
         >>> import jax.numpy as jnp
@@ -134,6 +137,11 @@ def plan(spec: Spec, scales: bool) -> Plan:
     found = sites(spec)
     signs = {name for group in found for s in group for name in s.flips}
 
+    size = dict(widths) if widths is not None else None
+
+    def size_of(label: str) -> int:
+        return own.size_of(label) if size is None else size[label]
+
     def charge(s: Site) -> Charge:
         return s.charge if scales else tuple((g, e) for g, e in s.charge if g in signs)
 
@@ -143,7 +151,7 @@ def plan(spec: Spec, scales: bool) -> Plan:
             labels = tuple(block.labels[k] for k in s.at)
             for c in ((), charge(s)):
                 names.setdefault((labels, c), len(names))
-    sizes = [tuple(own.size_of(label) for label in labels) for labels, _ in names]
+    sizes = [tuple(size_of(label) for label in labels) for labels, _ in names]
     stacks: dict[tuple[bool, tuple[int, ...]], list[int]] = defaultdict(list)
     for n, (_, c) in enumerate(names):
         stacks[bool(c), sizes[n]].append(n)
@@ -151,10 +159,10 @@ def plan(spec: Spec, scales: bool) -> Plan:
 
     groups: dict[tuple, list[int]] = defaultdict(list)
     for b, (block, group) in enumerate(zip(blocks, found, strict=True)):
-        widths = tuple(own.size_of(label) for label in block.labels)
+        widths = tuple(size_of(label) for label in block.labels)
         at = tuple(s.at for s in group)
         charged = tuple(bool(charge(s)) for s in group)
-        role = _role(block.kind, group, charged)
+        role = _role(block.kind, group)
         answers = tuple(_answer(names, block.labels, s, charge(s), signs) for s in group)
         here = tuple(a is not None for a in answers)
         alone = b if prod(widths) > STACK_UP_TO else -1
@@ -191,15 +199,21 @@ def plan(spec: Spec, scales: bool) -> Plan:
         tuple(map(tuple, stacks.values())),
         tuple(stacks),
         tuple(place[n] for n in range(len(names))),
+        tuple(names.get((labels, _negated(c, signs))) for labels, c in names),
         tuple(out),
     )
 
 
-def _role(kind: str, group: Sequence[Site], charged: Sequence[bool]) -> str:
-    if not any(charged):
+def _role(kind: str, group: Sequence[Site]) -> str:
+    """The labels, and for each site whether scales go up (+) or down (-) there, and signs flip (s)."""
+    if not any(s.charge for s in group):
         return kind or "1"
-    shown = ("+" if c and not s.flips else "-" if c else "0" for c, s in zip(charged, group))
-    return f"{kind} {''.join(shown)}"
+    shown = []
+    for s in group:
+        exponents = [e for g, e in s.charge if g not in s.flips]
+        up, down = any(e > 0 for e in exponents), any(e < 0 for e in exponents)
+        shown.append(("+" * up + "-" * down + "s" * bool(s.flips)) or "0")
+    return f"{kind}: {' '.join(shown)}"
 
 
 def _receivers(group: Sequence[Site]) -> tuple[bool, ...]:
@@ -219,8 +233,11 @@ def _receivers(group: Sequence[Site]) -> tuple[bool, ...]:
 def _answer(
     names: Mapping[Stream, int], labels: Sequence[str], site: Site, charge: Charge, signs: set[str]
 ) -> int | None:
-    opposite = tuple((g, e if g in signs else -e) for g, e in charge)
-    return names.get((tuple(labels[k] for k in site.at), opposite))
+    return names.get((tuple(labels[k] for k in site.at), _negated(charge, signs)))
+
+
+def _negated(charge: Charge, signs: set[str]) -> Charge:
+    return tuple((g, e if g in signs else -e) for g, e in charge)
 
 
 def message(
