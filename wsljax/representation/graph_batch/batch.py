@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
+from ..._compat import is_tracer
 from .lay import Plan
 from .parameter_graph import ParameterGraph
 from .topology import Topology
@@ -87,7 +87,7 @@ def batch_graphs(graphs: Sequence[ParameterGraph], budget: Budget | None = None)
         raise ValueError(
             f"graphs of one batch need the same channels and chunks, of one network each; got {shapes}"
         )
-    if any(isinstance(g.topology.senders, Tracer) for g in graphs):
+    if any(is_tracer(g.topology.senders) for g in graphs):
         raise ValueError(
             "nodes and edges of a batch cannot be traced: make the graphs inside of the traced function, "
             "or pass the whole batch to it"
