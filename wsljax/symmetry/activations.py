@@ -21,8 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._compat import Literal, open_jaxpr, scan_split, sub_jaxprs
-from .activation_axes import Path, annotated
-from .annotation import Leaf
+from .activation_axes import Path, Place, annotated
 from .rewrite import plain
 from .spec import Spec
 
@@ -35,26 +34,23 @@ class Activations:
     """A function that also gives the values inside it.
 
     Attributes:
-        leaves: path, shape and axis trees of every value, as of a leaf of the weights. Paths count the
-            values in the order in which they are computed: ``"0"``, ``"1"``, …
-        places: for each the equation that reads it and which of its operands it is.
+        spec: the annotation of the list of values, in the order in which they are computed: what an
+            element of the group does to the weights, ``spec.act`` does to the values.
+        places: for each value the equation that reads it and which of its operands it is.
         jaxpr: the traced function.
     """
 
-    leaves: tuple[Leaf, ...]
-    places: tuple[tuple[Path, int], ...]
+    spec: Spec
+    places: tuple[Place, ...]
     jaxpr: Any
 
-    def __call__(self, params: Any, *inputs: Any) -> tuple[list[jax.Array], dict[str, jax.Array]]:
-        """The results, flat, and ``{path: value}``. Shapes must be those of the trace."""
+    def __call__(self, params: Any, *inputs: Any) -> tuple[list[jax.Array], list[jax.Array]]:
+        """The results, flat, and the values. Shapes must be those of the trace, dtypes are made so."""
         inner, consts = open_jaxpr(self.jaxpr)
-        args = jax.tree.leaves((params, *inputs))
-        args = [jnp.asarray(x, v.aval.dtype) if jnp.result_type(x) != v.aval.dtype else x
-                for x, v in zip(args, inner.invars, strict=True)]  # fmt: skip
+        flat = zip(jax.tree.leaves((params, *inputs)), inner.invars, strict=True)
+        args = [jnp.asarray(x).astype(v.aval.dtype) for x, v in flat]
         outs, found = _evaluate(inner, consts, args, (), set(self.places))
-        return outs, {
-            leaf.path: found[place] for leaf, place in zip(self.leaves, self.places, strict=True)
-        }
+        return outs, [found[place] for place in self.places]
 
 
 def trace_activations(
@@ -82,10 +78,10 @@ def trace_activations(
         >>> p = {"w": jnp.ones((2, 5)), "b": jnp.ones(5), "v": jnp.ones((5, 1))}
         >>> spec = symmetry.infer(mlp, p, jnp.ones((7, 2)), kinds=("permutation",))
         >>> found = trace_activations(mlp, p, spec, jnp.ones((7, 2)))
-        >>> [(leaf.shape, symmetry.axes.format_axes(leaf.trees, {})) for leaf in found.leaves]
-        [((7, 5), '_ h0')]
-        >>> found(p, jnp.zeros((7, 2)))[1]["0"][0].round(3).tolist()
-        [0.762, 0.762, 0.762, 0.762, 0.762]
+        >>> found.spec.axes
+        {'0': '_ h0'}
+        >>> round(float(found(p, jnp.zeros((7, 2)))[1][0][0, 0]), 3)
+        0.762
     """
     shapes = jax.tree.map(_abstract, (params, *inputs))
     closed = jax.make_jaxpr(fn)(*shapes)
@@ -95,7 +91,8 @@ def trace_activations(
         dict.fromkeys(_wanted(jaxpr, [n >= count for n in range(len(jaxpr.invars))], mix))
     )
     leaves, places = annotated(closed, spec, params, wanted)
-    return Activations(tuple(leaves), tuple(places), closed)
+    own = Spec(tuple(leaves), spec.units, treedef=jax.tree.structure([0] * len(leaves)))
+    return Activations(own, tuple(places), closed)
 
 
 def _entered(eqn: Any) -> Any:

@@ -1,0 +1,307 @@
+"""Weights to features on the graph: edges are embedded weights, nodes are where they are.
+
+With ``positions="learned"`` every edge set and every node set has an embedding of its own, and the maps
+of edge sets differ: one network structure, any widths. With ``positions="depth"`` maps are shared by all
+edge sets that look alike (ends, features and last word of the path), and what tells layers apart are
+sinusoids of their depth and order: such a trunk reads networks of other depths too. The coordinates of
+fixed ends always have learned identities; steps of a scan have position codes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...symmetry.spec import Spec
+from ..blocks.features import Features
+from ..blocks.stacks import Cell, assemble
+from ..parts.folding import CODES, position_codes
+from ..universal.initial import normals
+from .derive import EdgeSet, Graph, NodeSet, as_edges, graph_of, widths_of
+from .features import GraphFeatures, edge_groups, node_groups, node_structure
+
+Positions = Literal["learned", "depth"]
+RATES = 6
+"""Frequencies of the sinusoids of a depth."""
+
+
+def flags_of(edge: EdgeSet) -> list[tuple[int, int]]:
+    """Pairs of axes with equal labels: where they agree, edges are told that they are on a diagonal."""
+    labels = edge.indices.labels
+    return [(i, j) for i, j in combinations(range(len(labels)), 2) if labels[i] == labels[j]]
+
+
+def look(edge: EdgeSet, positions: Positions) -> str:
+    """What edge sets must agree in to share the shapes (or, by depth, the values) of their maps."""
+    words = f"{' '.join(edge.roles)}: {edge.indices.kind or '1'}: {edge.features}"
+    return words if positions == "learned" else f"{words}: {edge.part}"
+
+
+def members_of(graph: Graph, positions: Positions) -> dict[str, list[int]]:
+    """The edge sets of each look."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for b, edge in enumerate(graph.edges):
+        found[look(edge, positions)].append(b)
+    return dict(found)
+
+
+def matched(own: Graph, spec: Spec, positions: Positions) -> Graph:
+    """The graph of ``spec``, if what was drawn for the graph ``own`` can read it.
+
+    Raises:
+        ValueError: naming the block or the end for which there are no parameters.
+    """
+    graph = graph_of(spec)
+    if graph == own:
+        return graph
+    if positions == "learned":
+        for a, b in zip(own.edges, graph.edges, strict=False):
+            if a != b:
+                raise ValueError(
+                    f"block {b.name!r} ({b.indices.labels}, {b.features} features) stands where this "
+                    f"network has {a.name!r} ({a.indices.labels}, {a.features} features); only widths "
+                    'of units may differ, unless it is drawn with `positions="depth"`'
+                )
+        raise ValueError(
+            f"the spec has {len(graph.edges)} blocks and {len(graph.nodes)} node sets, this network "
+            f"{len(own.edges)} and {len(own.nodes)}; only widths of units may differ, unless it is "
+            'drawn with `positions="depth"`'
+        )
+    known = members_of(own, positions)
+    for edge in graph.edges:
+        if look(edge, positions) not in known:
+            raise ValueError(
+                f"block {edge.name!r} looks like none that this network was drawn for "
+                f"({look(edge, positions)}); there are {sorted(known)[:10]}"
+            )
+    ends = {node.name for node in own.nodes if node.fixed is not None}
+    for node in graph.nodes:
+        if node.fixed is not None and node.name not in ends:
+            raise ValueError(
+                f"the spec has the fixed end {node.name!r}, this network {sorted(ends)}: fixed "
+                "coordinates have learned identities, so their number must be the same"
+            )
+    return graph
+
+
+def depth_codes(node: NodeSet | EdgeSet, graph: Graph) -> np.ndarray:
+    """Sinusoids of the depth of a node set, or of a block's deepest end and of its place by name."""
+    if isinstance(node, NodeSet):
+        places = [node.depth]
+    else:
+        places = [max(graph.nodes[end.nodes].depth for end in node.ends), graph.edges.index(node)]
+    rates = 0.5 ** np.arange(RATES)
+    angles = np.array([p * r for p in places for r in rates])
+    return np.concatenate([np.sin(angles), np.cos(angles)])
+
+
+class GraphEmbed(eqx.Module):
+    """Weights to :class:`.GraphFeatures`.
+
+    Attributes:
+        weights: ``{look of edge sets: (members, features * c_in + flags, channels)}``; a single member
+            if positions are depths.
+        places: ``(edge sets, channels)``, or for depths ``{look: (1, codes, channels)}``.
+        nodes: ``(node sets, channels)``, or ``(codes, channels)``.
+        identities: of every fixed end, ``(coordinates, channels)``.
+        steps: of the position codes of named fixed axes, ``(codes, channels)``.
+    """
+
+    weights: dict[str, jax.Array]
+    places: jax.Array
+    nodes: jax.Array
+    identities: dict[str, jax.Array]
+    steps: jax.Array
+    graph: Graph = eqx.field(static=True)
+    spec: Spec = eqx.field(static=True)
+    positions: Positions = eqx.field(static=True)
+    c_in: int | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        spec: Spec,
+        channels: int,
+        *,
+        key: jax.Array,
+        positions: Positions = "learned",
+        c_in: int | None = None,
+        scales: Mapping[str, float] | None = None,
+        dtype: jnp.dtype | type = jnp.float32,
+    ):
+        """Draw an embedding; arguments as of :class:`~..parts.embed.Embed`, and ``positions``.
+
+        Raises:
+            ValueError: for other positions than "learned" and "depth", or scales of unknown blocks.
+        """
+        if positions not in ("learned", "depth"):
+            raise ValueError(f'`positions` must be "learned" or "depth"; got {positions!r}')
+        self.spec, self.graph = spec, graph_of(spec)
+        self.positions, self.c_in = positions, c_in
+        unknown = set(scales or ()) - {edge.name for edge in self.graph.edges}
+        if unknown:
+            raise ValueError(
+                f"`scales` names blocks that the spec does not have: {sorted(unknown)[:5]}"
+            )
+        members = members_of(self.graph, positions)
+        learned = positions == "learned"
+        shapes = []
+        for found in members.values():
+            edge = self.graph.edges[found[0]]
+            inputs = edge.features * (c_in or 1) + len(flags_of(edge))
+            shapes.append((len(found) if learned else 1, inputs, channels))
+        ends = [node for node in self.graph.nodes if node.fixed is not None]
+        shapes += [(node.fixed, channels) for node in ends]
+        shapes.append((len(self.graph.edges) if learned else 4 * RATES, channels))
+        shapes.append((len(self.graph.nodes) if learned else 2 * RATES, channels))
+        shapes.append((CODES, channels))
+        draws = iter(normals(key, tuple(shapes), dtype))
+        self.weights = {}
+        for name, found in members.items():
+            w = next(draws)
+            divide = np.ones((w.shape[0], w.shape[1], 1))
+            for n in range(w.shape[0]):
+                size = [(scales or {}).get(self.graph.edges[b].name, 1.0) for b in found]
+                edge = self.graph.edges[found[n]]
+                divide[n, : edge.features * (c_in or 1)] = size[n] if learned else np.mean(size)
+            self.weights[name] = w / jnp.asarray(divide * (2 * w.shape[1]) ** 0.5, dtype)
+        half = jnp.asarray(0.5**0.5, dtype)
+        self.identities = {node.name: next(draws) * half for node in ends}
+        norm = [1.0, 1.0] if learned else [(2 * RATES) ** -0.5, RATES**-0.5]
+        self.places = next(draws) * half * jnp.asarray(norm[0], dtype)
+        self.nodes = next(draws) * half * jnp.asarray(norm[1], dtype)
+        self.steps = next(draws) * jnp.asarray((CODES / 2) ** -0.5, dtype)
+
+    def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> GraphFeatures:
+        """Embed ``spec.blocks(params)``.
+
+        Raises:
+            ValueError: if a block has another shape, or the spec is one that this cannot read.
+        """
+        own = self.spec if spec is None else spec
+        graph = self.graph if own == self.spec else matched(self.graph, own, self.positions)
+        dtype = floating(blocks)
+        widths = widths_of(graph, own)
+        edges = self._edges(blocks, own, graph, widths, dtype)
+        return GraphFeatures(self._nodes(graph, widths, dtype), edges, graph)
+
+    def _edges(self, blocks, spec: Spec, graph: Graph, widths, dtype) -> Features:
+        shapes = {block.name: block.shape for block in spec.layout}
+        seat = {
+            b: n
+            for found in members_of(graph, self.positions).values()
+            for n, b in enumerate(found)
+        }
+        groups = edge_groups(graph, widths)
+        parts, arrays = [], []
+        for members in groups:
+            found = defaultdict(list)
+            for b in members:
+                found[look(graph.edges[b], self.positions)].append(b)
+            parts.append(dict(found))
+        learned = self.positions == "learned"
+        cells = [
+            [Cell(name, seat[b]) for b in found] if learned else [Cell(name, 0)]
+            for looks in parts
+            for name, found in looks.items()
+        ]
+        weights = (
+            assemble(self.weights, cells) if learned else [self.weights[c[0].stack] for c in cells]
+        )
+        maps = iter(weights)
+        for looks in parts:
+            done = {}
+            for found in looks.values():
+                x = jnp.stack([self._flat(blocks, shapes, graph.edges[b], dtype) for b in found])
+                w = next(maps).astype(dtype)
+                y = jnp.matmul(x.reshape(x.shape[0], -1, x.shape[-1]), w)
+                y = y + self._place(graph, found, dtype)[:, None]
+                y = y.reshape(*x.shape[:-1], -1)
+                done |= (
+                    {b: y[n : n + 1] for n, b in enumerate(found)} if len(looks) > 1 else {-1: y}
+                )
+            arrays.append(
+                done[-1] if len(looks) == 1 else jnp.concatenate([done[b] for b in sorted(done)])
+            )
+        return Features(tuple(arrays), graph.structure, groups)
+
+    def _place(self, graph: Graph, found: list[int], dtype) -> jax.Array:
+        if self.positions == "learned":
+            return jnp.stack([self.places[b] for b in found]).astype(dtype)
+        codes = np.stack([depth_codes(graph.edges[b], graph) for b in found])
+        return jnp.asarray(codes, dtype) @ self.places.astype(dtype)
+
+    def _flat(self, blocks, shapes, edge: EdgeSet, dtype) -> jax.Array:
+        x, shape = blocks[edge.name], shapes[edge.name]
+        expected = shape + (() if self.c_in is None else (self.c_in,))
+        if x.shape != expected:
+            hint = "; for a stack of networks use jax.vmap" if x.shape[1:] == expected else ""
+            raise ValueError(f"block {edge.name!r} has shape {x.shape}; expected {expected}{hint}")
+        x = as_edges(edge, x.astype(dtype), len(shape))
+        for i, j in flags_of(edge):
+            eye = np.eye(x.shape[i])
+            flag = np.broadcast_to(
+                np.expand_dims(eye, [k for k in range(x.ndim) if k not in (i, j)]),
+                (*x.shape[:-1], 1),
+            )
+            x = jnp.concatenate([x, jnp.asarray(flag, dtype)], axis=-1)
+        return x
+
+    def _nodes(self, graph: Graph, widths, dtype) -> Features:
+        groups = node_groups(graph, widths)
+        arrays = []
+        for members in groups:
+            nodes = [graph.nodes[n] for n in members]
+            if self.positions == "learned":
+                at = self.nodes[np.array(members)].astype(dtype)
+            else:
+                codes = np.stack([depth_codes(node, graph) for node in nodes])
+                at = jnp.asarray(codes, dtype) @ self.nodes.astype(dtype)
+            shape = tuple(widths[label] for label in nodes[0].labels)
+            x = at.reshape(len(nodes), *(1 for _ in shape), -1)
+            x = jnp.broadcast_to(x, (len(nodes), *shape, x.shape[-1]))
+            if any(node.fixed is not None for node in nodes):
+                zero = jnp.zeros(x.shape[1:], dtype)
+                extra = [
+                    zero if node.fixed is None else self.identities[node.name].astype(dtype)
+                    for node in nodes
+                ]
+                x = x + jnp.stack(extra)
+            x = x + self._codes(nodes, shape, dtype)
+            arrays.append(x)
+        return Features(tuple(arrays), node_structure(graph), groups)
+
+    def _codes(self, nodes: list[NodeSet], shape: tuple[int, ...], dtype) -> jax.Array:
+        """Position codes along named fixed axes, of every node set."""
+        total = jnp.zeros((), dtype)
+        for k, size in enumerate(shape):
+            named = [node.labels[k].startswith("_") and node.fixed is None for node in nodes]
+            if any(named):
+                codes = position_codes(size, dtype) @ self.steps.astype(dtype)
+                lead = [1] * len(shape)
+                lead[k] = size
+                on = jnp.asarray(np.array(named, float), dtype).reshape(-1, *(1 for _ in shape), 1)
+                total = total + on * codes.reshape(1, *lead, -1)
+        return total
+
+
+def floating(blocks: Mapping[str, jax.Array]) -> jnp.dtype:
+    """The dtype of the floating blocks; counters and masks among them are taken as numbers.
+
+    Raises:
+        ValueError: for a block that is no array of numbers.
+    """
+    for name, x in blocks.items():
+        if not jnp.issubdtype(x.dtype, jnp.number) and x.dtype != jnp.bool_:
+            raise ValueError(
+                f"block {name!r} has dtype {x.dtype} and cannot be read as a weight; leave it out of "
+                "the weights, for instance as an input of the function"
+            )
+    found = [x.dtype for x in blocks.values() if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.result_type(*found or [jnp.float32])
