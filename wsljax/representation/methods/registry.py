@@ -17,6 +17,7 @@ BUILT_IN = {
     "graph_metanetwork": "graph_metanetwork",
     "magep": "magep",
     "monomial": "monomial",
+    "nerf_encoder": "nerf_encoder",
     "nfn": "nfn",
     "nft": "nft",
     "pointwise": "pointwise",
