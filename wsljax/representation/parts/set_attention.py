@@ -1,0 +1,133 @@
+"""Attention on sets: tokens to tokens through a few inducing points, and a set to one vector.
+
+Lee et al., *Set Transformer*, 2019. Every step is linear in the number of tokens. Masked tokens are as
+if they were not there.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ..universal.initial import normals
+from .norm import standardise
+
+
+class Attention(eqx.Module):
+    """Multihead attention of queries over a set, both normalised first.
+
+    Attributes:
+        weights: query, key, value and output matrices, ``(4, channels, channels)``.
+    """
+
+    weights: jax.Array
+    heads: int = eqx.field(static=True)
+
+    def __call__(
+        self, queries: jax.Array, x: jax.Array, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """``(m, C)`` queries over ``(n, C)`` tokens to ``(m, C)``; ``mask`` is ``(n,)``, true to keep."""
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        wq, wk, wv, wo = self.weights.astype(x.dtype)
+        x = standardise(x)
+        q, k, v = (
+            y.reshape(y.shape[0], self.heads, -1)
+            for y in (standardise(queries.astype(x.dtype)) @ wq, x @ wk, x @ wv)
+        )
+        scores = jnp.einsum("mhd,nhd->hmn", q, k).astype(wide) / q.shape[-1] ** 0.5
+        if mask is not None:
+            scores = jnp.where(mask, scores, jnp.finfo(wide).min)
+        shares = jax.nn.softmax(scores, axis=-1).astype(x.dtype)
+        out = jnp.einsum("hmn,nhd->mhd", shares, v)
+        return out.reshape(out.shape[0], -1) @ wo
+
+
+class SetBlock(eqx.Module):
+    """Tokens to tokens: the inducing points read the set, the set reads them, then a dense layer each."""
+
+    points: jax.Array
+    gather: Attention
+    scatter: Attention
+    up: jax.Array
+    down: jax.Array
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        found = self.gather(self.points, x, mask)  # what differs between sets, and that alone
+        x = x + self.scatter(x, found)
+        hidden = jax.nn.gelu(standardise(x) @ self.up.astype(x.dtype))
+        return x + hidden @ self.down.astype(x.dtype)
+
+
+class SetEncoder(eqx.Module):
+    """A set of tokens to one vector, and to tokens that know of each other.
+
+    Invariant, and equivariant, to the order of the tokens.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> encode = SetEncoder(8, 2, key=jax.random.key(0))
+        >>> vector, tokens = encode(jnp.ones((5, 8)))
+        >>> vector.shape, tokens.shape
+        ((8,), (5, 8))
+    """
+
+    blocks: SetBlock
+    seed: jax.Array
+    pool: Attention
+    remat: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        channels: int,
+        layers: int,
+        *,
+        key: jax.Array,
+        heads: int | None = None,
+        points: int = 4,
+        remat: bool = False,
+        dtype: jnp.dtype | type = jnp.float32,
+    ):
+        """Draw an encoder.
+
+        Args:
+            channels: of tokens and vector.
+            layers: how many blocks, run by ``lax.scan``.
+            key: of the initial weights.
+            heads: of every attention; by default 4 if that divides the channels, or 1.
+            points: inducing points of each block.
+            remat: compute blocks again in the backward pass instead of keeping what is in them.
+            dtype: of the weights.
+
+        Raises:
+            ValueError: no layers, or heads that do not divide the channels.
+        """
+        heads = (1 if channels % 4 else 4) if heads is None else heads
+        if layers < 1 or points < 1 or heads < 1 or channels % heads:
+            raise ValueError(
+                f"`layers` ({layers}) and `points` ({points}) must be positive, and `heads` ({heads}) "
+                f"divide the channels ({channels})"
+            )
+        c, root = channels, jnp.asarray(channels**0.5, dtype)
+        shapes = ((layers, points, c), (layers, 8, c, c), (layers, c, 2 * c), (layers, 2 * c, c))
+        inducing, w, up, down, seed, pool = normals(key, (*shapes, (1, c), (4, c, c)), dtype)
+        w, pool = w / root, pool / root
+        small = jnp.asarray((2 * layers) ** 0.5, dtype)  # many layers add up to one
+        self.blocks = SetBlock(
+            inducing,
+            Attention(w[:, :4], heads),
+            Attention(w[:, 4:].at[:, 3].divide(small), heads),
+            up / root,
+            down / (root * small),
+        )
+        self.seed, self.pool, self.remat = seed, Attention(pool, heads), remat
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+        """``(n, C)``, and a mask ``(n,)`` that is true for what counts, to ``(C,)`` and ``(n, C)``."""
+
+        def step(x: jax.Array, block: SetBlock) -> tuple[jax.Array, None]:
+            return block(x, mask), None
+
+        step = jax.checkpoint(step) if self.remat else step
+        x = jax.lax.scan(step, x, self.blocks)[0]
+        return self.pool(self.seed, x, mask)[0], x
