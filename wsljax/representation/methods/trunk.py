@@ -18,8 +18,10 @@ import jax.numpy as jnp
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
 from ..parts.embed import Embed
-from ..parts.pool import InvariantPool
+from ..parts.folding import feature_structure
+from ..parts.pool import make_pool
 from ..parts.readout import Readout
+from ..universal.kronecker import KroneckerPool
 
 
 class Trunk(eqx.Module):
@@ -37,10 +39,15 @@ class Trunk(eqx.Module):
     def make_pool(self, spec: Spec, channels: int, *, key: jax.Array, **options: Any) -> Any:
         """What makes one vector of the features, the same for all networks of an orbit.
 
+        Args:
+            spec, channels: of the features.
+            key: of initial weights, if there are any.
+            options: see :func:`~..parts.pool.make_pool`.
+
         Returns:
             A module: called with features it gives ``(size,)``; its ``size(channels)`` says how many.
         """
-        return InvariantPool(spec, **options)
+        return make_pool(spec, channels, key=key, **options)
 
     def make_readout(
         self,
@@ -72,6 +79,8 @@ class LayeredTrunk(Trunk):
     layers: eqx.Module
     unroll: int = eqx.field(static=True)
     remat: bool = eqx.field(static=True)
+    fixed: str = eqx.field(static=True)
+    up_to: int | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -85,6 +94,8 @@ class LayeredTrunk(Trunk):
         scales: Mapping[str, float] | None = None,
         unroll: int = 1,
         remat: bool = False,
+        fixed: str = "fold",
+        up_to: int | None = None,
         dtype: jnp.dtype | type = jnp.float32,
     ):
         """Draw a trunk.
@@ -98,12 +109,24 @@ class LayeredTrunk(Trunk):
             c_in, scales: see :class:`.Embed`.
             unroll: how many layers one step of the scan runs (compiles longer, may run faster).
             remat: compute layers again in the backward pass instead of keeping what is in them.
+            fixed, up_to: what becomes of fixed axes, see :mod:`~..parts.folding`; layers must be drawn
+                for ``feature_structure(spec, fixed, up_to)``.
             dtype: of the weights.
         """
         if layers < 1:
             raise ValueError(f"`layers` must be positive; got {layers}")
         key_embed, key_layers = jax.random.split(key)
-        self.embed = Embed(spec, channels, key=key_embed, c_in=c_in, scales=scales, dtype=dtype)
+        self.fixed, self.up_to = fixed, up_to
+        self.embed = Embed(
+            spec,
+            channels,
+            key=key_embed,
+            c_in=c_in,
+            scales=scales,
+            fixed=fixed,
+            up_to=up_to,
+            dtype=dtype,
+        )
         self.layers = eqx.filter_vmap(draw)(jax.random.split(key_layers, layers))
         self.unroll, self.remat = unroll, remat
 
@@ -115,3 +138,30 @@ class LayeredTrunk(Trunk):
 
         step = jax.checkpoint(step) if self.remat else step
         return jax.lax.scan(step, self.embed(blocks, spec), arrays, unroll=self.unroll)[0]
+
+    def make_pool(self, spec: Spec, channels: int, *, key: jax.Array, **options: Any) -> Any:
+        if self.fixed == "kronecker":
+            key_read, key = jax.random.split(key)
+            pool = make_pool(spec, channels, key=key, **options)
+            return KroneckerPool(spec, channels, pool, key=key_read, up_to=self.up_to)
+        blocks: Any = feature_structure(spec, self.fixed, self.up_to)
+        return make_pool(blocks, channels, key=key, **options)
+
+    def make_readout(
+        self,
+        spec: Spec,
+        channels: int,
+        *,
+        key: jax.Array,
+        scales: Mapping[str, float] | None = None,
+        dtype: jnp.dtype | type = jnp.float32,
+    ) -> Any:
+        return Readout(
+            spec,
+            channels,
+            key=key,
+            scales=scales,
+            fixed=self.fixed,
+            up_to=self.up_to,
+            dtype=dtype,
+        )

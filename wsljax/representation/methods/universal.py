@@ -16,7 +16,11 @@ import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
+from ..blocks.indices import structure
+from ..parts.folding import feature_structure, feature_widths
 from ..parts.norm import BlockNorm
+from ..universal.coupling import COUPLINGS, AttentionCoupling, LowRankLinear, SharedLinear
+from ..universal.kronecker import UP_TO, KroneckerLinear
 from ..universal.linear import UniversalLinear
 from .registry import register_method
 from .trunk import LayeredTrunk
@@ -43,6 +47,13 @@ def universal_trunk(
     *,
     key: jax.Array,
     norm: bool = True,
+    fixed: str = "kronecker",
+    up_to: int | None = UP_TO,
+    coupling: str = "dense",
+    basis: str = "partition",
+    drop_dependent: bool = True,
+    rank: int | None = None,
+    heads: int = 4,
     activation: Callable[[jax.Array], jax.Array] = jax.nn.gelu,
     dtype: jnp.dtype | type = jnp.float32,
     **options: Any,
@@ -52,13 +63,62 @@ def universal_trunk(
     Args:
         spec, channels, layers, key, dtype, options: see :class:`.LayeredTrunk`.
         norm: normalise after every linear layer; see :class:`.BlockNorm`.
+        fixed: what becomes of fixed axes (kernel positions, input pixels, logits): ``"kronecker"``,
+            ``"positions"``, ``"dense"`` or ``"fold"``; see :mod:`~..parts.folding`.
+        up_to: for ``"kronecker"`` and ``"positions"``, blocks with more fixed coordinates are folded.
+        coupling: how blocks see each other: ``"dense"``, every linear map, whose weights grow with the
+            square of the depth where layers share units; ``"low_rank"``, ``"shared"`` or ``"attention"``,
+            whose weights grow with the depth or not at all; see :mod:`~..universal.coupling`.
+        basis: of dense coupling, ``"partition"`` or ``"orthogonal"``; see :mod:`~..universal.components`.
+        drop_dependent: leave out maps that coincide where units are only one (dense coupling).
+        rank: of low-rank coupling; by default ``channels``.
+        heads: of attention between blocks.
         activation: a function of single numbers.
-    """
 
-    def draw(key: jax.Array) -> EquivariantLayer:
-        linear = UniversalLinear(spec, channels, channels, key=key, dtype=dtype)
-        return EquivariantLayer(
-            linear, BlockNorm(spec, channels, dtype=dtype) if norm else None, activation
+    Example:
+        >>> from wsljax import symmetry
+        >>> from wsljax.representation import Metanetwork
+        >>> params = {"w": jnp.ones((3, 5)), "b": jnp.ones(5), "v": jnp.ones((5, 2))}
+        >>> spec = symmetry.parse(params, {"w": "_ h", "b": "h", "v": "h _"})
+        >>> for coupling in ("dense", "shared"):
+        ...     net = Metanetwork(spec, 8, 2, 1, key=jax.random.key(0), coupling=coupling, fixed="fold")
+        ...     print(net(params).shape)
+        (1,)
+        (1,)
+    """
+    if coupling not in COUPLINGS:
+        raise ValueError(f"`coupling` must be one of {COUPLINGS}; got {coupling!r}")
+    up_to = None if fixed == "dense" else up_to
+    outer = feature_structure(spec, fixed, up_to)
+    inner = structure(spec) if fixed == "kronecker" else outer
+    widths = feature_widths(spec, fixed, up_to)
+
+    def between_blocks(key: jax.Array) -> Callable[[Features], Features]:
+        if coupling == "low_rank":
+            return LowRankLinear(inner, channels, key=key, rank=rank, dtype=dtype)
+        if coupling == "shared":
+            return SharedLinear(inner, channels, key=key, dtype=dtype)
+        if coupling == "attention":
+            return AttentionCoupling(inner, channels, key=key, heads=heads, dtype=dtype)
+        return UniversalLinear(
+            inner,
+            channels,
+            channels,
+            key=key,
+            basis=basis,
+            drop_dependent=drop_dependent,
+            widths=widths,
+            dtype=dtype,
         )
 
-    return LayeredTrunk(spec, channels, layers, draw, key=key, dtype=dtype, **options)
+    def draw(key: jax.Array) -> EquivariantLayer:
+        key, key_own = jax.random.split(key)
+        linear = between_blocks(key)
+        if fixed == "kronecker":
+            linear = KroneckerLinear(spec, channels, linear, key=key_own, up_to=up_to, dtype=dtype)
+        own_norm = BlockNorm(outer, channels, dtype=dtype) if norm else None  # pyright: ignore[reportArgumentType]
+        return EquivariantLayer(linear, own_norm, activation)
+
+    return LayeredTrunk(
+        spec, channels, layers, draw, key=key, fixed=fixed, up_to=up_to, dtype=dtype, **options
+    )

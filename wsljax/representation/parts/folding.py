@@ -16,7 +16,7 @@ positions  the coordinates are one more index, over which layers are shared; whi
 
 A named fixed axis that units nest over (the layer index of scanned parameters) stays an index in all but
 ``dense``. Layers are shared over it and would not see its order; position codes tell it to the
-embedding: cosines of the relative depth, and sinusoids of the absolute index (Vaswani et al., 2017).
+embedding (:mod:`..universal.encodings`).
 """
 
 from __future__ import annotations
@@ -33,12 +33,10 @@ import jax.numpy as jnp
 from ...symmetry.layout import Block
 from ...symmetry.spec import Spec
 from ..blocks.indices import Indices, Structure, index_axes, structure
+from ..universal.encodings import CODES, place_codes
 
 FIXED = ("fold", "dense", "kronecker", "positions")
 """What may become of fixed axes."""
-
-CODES = 8
-"""Position codes for each axis whose order matters."""
 
 
 class Fold(NamedTuple):
@@ -235,11 +233,7 @@ def position_codes(size: int, dtype: jnp.dtype | type = jnp.float32) -> jax.Arra
         >>> position_codes(3).shape
         (3, 8)
     """
-    place = jnp.arange(size, dtype=jnp.float32)[:, None]
-    relative = jnp.cos(jnp.pi * (place + 0.5) / size * jnp.arange(1, CODES // 2 + 1))
-    rates = 16.0 ** -jnp.arange(CODES // 4)
-    absolute = [jnp.sin(place * rates), jnp.cos(place * rates)]
-    return jnp.concatenate([relative, *absolute], axis=-1).astype(dtype)
+    return jnp.asarray(place_codes(size), dtype)
 
 
 def same_structure(own: list[Fold], other: list[Fold]) -> list[Fold]:
