@@ -1,0 +1,1 @@
+"""What the studies of metanetworks share: populations, training of a method, tables."""

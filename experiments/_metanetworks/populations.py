@@ -1,0 +1,68 @@
+"""The populations that the studies read: built once by `experiments.build_zoo`, then opened."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments._metanetworks.learn import Part
+from experiments.build_zoo import CONFIGS, build, load_config
+from wsljax import zoo
+
+
+def population(
+    name: str,
+    *,
+    size: str,
+    folder: str | Path,
+    data: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+) -> zoo.Population:
+    """A zoo of `configs/zoo`, in memory; built in `folder` unless it is there.
+
+    Args:
+        name: of the config.
+        size: of the zoo: "tiny", "small" or "full".
+        folder: where zoos are kept.
+        data: a folder of image files.
+        changes: options of the config that are to be others.
+        quiet: no bars and tables.
+    """
+    config = load_config(CONFIGS / f"{name}.py", size)
+    changes = dict(changes or {})
+    if "options" in changes:
+        changes["options"] = {**config.options, **changes["options"]}
+    config = dataclasses.replace(config, **changes)
+    place = Path(folder) / "_".join([name, size, *(f"{k}{v}" for k, v in _words(changes))])
+    build(config, place, data=data, quiet=quiet)
+    return zoo.open(place / "networks").population()
+
+
+def _words(changes: Mapping[str, Any]) -> list[tuple[str, str]]:
+    out = []
+    for name, value in sorted(changes.items()):
+        if isinstance(value, Mapping):
+            out += [(k, str(v)) for k, v in sorted(value.items())]
+        else:
+            out.append((name, str(value)))
+    return out
+
+
+def parts_of(
+    networks: zoo.Population,
+    target: str,
+    *,
+    seed: int,
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+) -> tuple[Part, Part, Part]:
+    """Training, validation and test networks with a column as their targets; runs stay together."""
+    found = zoo.split(networks, fractions, key=jax.random.key(seed))
+    return tuple(  # pyright: ignore[reportReturnType]
+        Part(p.params, np.asarray(p.columns[target])) for p in map(networks.take, found)
+    )

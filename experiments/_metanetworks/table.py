@@ -1,0 +1,111 @@
+"""A table of methods: trained over seeds, one line of JSON each, kept as they come."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from configs._metanetworks import Entry
+
+
+def run_rows(
+    rows: Mapping[str, Entry],
+    seeds: int,
+    one: Callable[[Entry, int], Mapping[str, Any]],
+    file: Path,
+    *,
+    about: Mapping[str, Any],
+    quiet: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Run what is missing of a table and return all of it.
+
+    Args:
+        rows: names and what they are.
+        seeds: trainings of each.
+        one: trains an entry with a seed; gives `scores` (a dict of numbers) and what else is to be kept.
+        file: what has been run, one JSON object a training; those of the same entry are not run again.
+        about: of the table: what must be the same for trainings to be of one table.
+        quiet: nothing is printed.
+
+    Returns:
+        For every row its trainings, and mean and deviation of every score.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    out = {}
+    for name, entry in rows.items():
+        tag = json.loads(
+            json.dumps({"about": about, "entry": dataclasses.asdict(entry)}, default=str)
+        )
+        for seed in range(seeds):
+            if not any(d["tag"] == tag and d["seed"] == seed for d in done):
+                line = {"row": name, "seed": seed, "tag": tag, **one(entry, seed)}
+                done.append(json.loads(json.dumps(line, default=float)))
+                with file.open("a") as f:
+                    f.write(json.dumps(done[-1]) + "\n")
+                if not quiet:
+                    print(f"{name} seed {seed}: {_short(line['scores'])}", flush=True)
+        out[name] = summary([d for d in done if d["tag"] == tag and d["seed"] < seeds])
+    return out
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation over seeds of every score, and what does not depend on the seed."""
+    scores = {name: [float(run["scores"][name]) for run in runs] for name in runs[0]["scores"]}
+    rest = {k: runs[0][k] for k in runs[0] if k not in ("scores", "tag", "seed", "row")}
+    seconds = [run["seconds"] for run in runs if "seconds" in run]
+    return rest | {
+        "seeds": len(runs),
+        "seconds": float(np.mean(seconds)) if seconds else None,
+        "scores": {
+            name: {"mean": float(np.mean(x)), "std": float(np.std(x, ddof=1)) if len(x) > 1 else None,
+                   "runs": x}
+            for name, x in scores.items()
+        },
+    }  # fmt: skip
+
+
+def text(rows: Mapping[str, Mapping[str, Any]], scores: tuple[str, ...]) -> str:
+    """The table to print."""
+    lines = [f"{'':40} {'parameters':>11} {'seconds':>8} " + " ".join(f"{s:>17}" for s in scores)]
+    for name, row in rows.items():
+        cells = []
+        for score in scores:
+            found = row["scores"].get(score)
+            if found is None:
+                cells.append(f"{'-':>17}")
+            else:
+                spread = "" if found["std"] is None else f" +- {found['std']:.4f}"
+                cells.append(f"{found['mean']:.4f}{spread}".rjust(17))
+        size = row.get("parameters")
+        took = row.get("seconds")
+        lines.append(
+            f"{name:40} {'-' if size is None else size:>11} "
+            f"{'-' if took is None else format(took, '.0f'):>8} {' '.join(cells)}"
+        )
+    return "\n".join(lines)
+
+
+def report(
+    file: Path, *, command: str, about: Mapping[str, Any], rows: Mapping[str, Any], **more: Any
+) -> dict[str, Any]:
+    """Write the results of a study; returns what was written."""
+    device = jax.devices()[0]
+    result = {
+        "command": command, **more, "about": about, "device": f"{device.platform} {device.device_kind}",
+        "machine": platform.machine(), "jax": jax.__version__, "rows": rows,
+    }  # fmt: skip
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result, indent=1, default=float) + "\n")
+    return result
+
+
+def _short(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
