@@ -17,7 +17,7 @@ attention  as shared, but each write takes a weighted mean of the reads, by how 
 ========== =============================================================================================
 
 All of them act on components (:mod:`.components`), which do not mix: what is read has its means taken
-out. Except for attention they are linear, and a part of what the universal layer spans.
+out, and is written to the coordinates that are tied in just this way. Except for attention they are linear, and a part of what the universal layer spans.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Coupled(eqx.Module):
             rows = z.reshape(z.shape[0], -1, product.role.reads, x.channels)
             y = self._mix(found, product, rows)
             results.append(y.reshape(*z.shape[:-1], -1))
-        return written(found, products, results, x.widths)
+        return written(found, products, results, x.widths, distinct=True)
 
     def _check(self, x: Features) -> None:
         raise NotImplementedError
@@ -202,6 +202,10 @@ class LowRankLinear(Coupled):
 
 class SharedLinear(Coupled):
     """Blocks of a kind share all matrices; encodings of their places tell them apart.
+
+    What is read into common channels is multiplied by channels that depend on the place of its block, and
+    so is what is written from them. At first these are as good as independent for different places, so
+    that the sum over many blocks is not larger than their own parts.
 
     The number of weights does not depend on how many blocks of a kind there are, and the layer takes
     features of any network that has blocks of the same kinds with the same indices in common.
@@ -318,9 +322,9 @@ class SharedLinear(Coupled):
     ) -> jax.Array:
         """``(members, 1, reads or writes, C)``, of mean square 1 when drawn."""
         codes = jnp.asarray(codes_among_kind(found.inputs)[np.array(blocks)], like.dtype)
-        size = jax.lax.rsqrt(1 + jnp.mean(jnp.square(codes), axis=-1, keepdims=True))
+        codes = codes * jax.lax.rsqrt(jnp.mean(jnp.square(codes), axis=-1, keepdims=True))
         scales = jnp.einsum("mpk,pkc->mpc", codes, weights[np.array(names)].astype(like.dtype))
-        return ((1 + scales) * size)[:, None]
+        return scales[:, None]
 
 
 class AttentionCoupling(SharedLinear):

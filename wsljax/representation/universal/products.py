@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import combinations
 from math import prod
 from typing import NamedTuple
 
@@ -16,7 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from ..blocks.features import STACK_UP_TO, Features, group
+from ..blocks.indices import Indices
 from ..blocks.stacks import Cell, assemble, split
+from ..blocks.ties import Tie
 from ..blocks.transfer import read, write
 from .basis import Basis, IndexType, Role
 
@@ -91,8 +94,17 @@ def written(
     products: Sequence[Product],
     results: Sequence[jax.Array],
     widths: Mapping[str, int],
+    *,
+    distinct: bool = False,
 ) -> Features:
-    """The results ``(members, *index type, writes * c_out)`` put into the blocks of the output."""
+    """The results ``(members, *index type, writes * c_out)`` put into the blocks of the output.
+
+    Args:
+        found, products: what has been computed.
+        results: one for each product.
+        widths: the size of every label.
+        distinct: write only where indices that are not tied differ.
+    """
     stacks: dict = {}
     cells: list[dict[tuple, Cell]] = [{} for _ in found.outputs]
     for k, (product, y) in enumerate(zip(products, results, strict=True)):
@@ -122,12 +134,43 @@ def written(
     for members, found_parts in zip(groups, parts, strict=True):
         shape = [widths[label] for label in found.outputs[members[0]].labels]
         where = [(tie, kept) for tie, kept, _ in found_parts]
+        block = found.outputs[members[0]]
 
-        def put(*ys: jax.Array, where=where, shape=shape) -> jax.Array:
-            return write([(*term, y) for term, y in zip(where, ys, strict=True)], shape)
+        def put(*ys: jax.Array, where=where, shape=shape, block=block) -> jax.Array:
+            terms = [(*term, y) for term, y in zip(where, ys, strict=True)]
+            return write(_apart(terms, block, shape) if distinct else terms, shape)
 
         arrays.append(jax.vmap(put)(*(piece for *_, piece in found_parts)))
     return Features(tuple(arrays), found.outputs, groups)
+
+
+Part = tuple[Tie, tuple[int, ...], jax.Array]
+
+
+def _apart(terms: list[Part], block: Indices, widths: Sequence[int]) -> list[Part]:
+    """Parts of one block, zero where ties that are not one have the same coordinate."""
+    out, by_tie = [], defaultdict(list)
+    for tie, kept, y in terms:
+        by_tie[tie].append((kept, y))
+    for tie, parts in by_tie.items():
+        firsts = sorted(set(tie))
+        pairs = [
+            (firsts.index(i), firsts.index(j))
+            for i, j in combinations(firsts, 2)
+            if block.labels[i] == block.labels[j]
+            and [tie[p] for p in block.parents[i]] == [tie[p] for p in block.parents[j]]
+        ]
+        if not pairs:
+            out += [(tie, kept, y) for kept, y in parts]
+            continue
+        sizes = [widths[i] for i in firsts]
+        own = tuple(range(len(firsts)))
+        y = write([(own, tuple(firsts.index(i) for i in kept), y) for kept, y in parts], sizes)
+        for i, j in pairs:
+            axes = [n if k in (i, j) else 1 for k, n in enumerate(sizes)]
+            y = jnp.where(jnp.eye(sizes[i], dtype=bool).reshape(*axes, 1), 0, y)
+        out.append((tie, tuple(firsts), y))
+    return out
 
 
 def _side_by_side(arrays: list[jax.Array]) -> jax.Array:
