@@ -10,7 +10,7 @@ fixed ends always have learned identities; steps of a scan have position codes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Literal
 
@@ -111,14 +111,14 @@ class GraphEmbed(eqx.Module):
         places: ``(edge sets, channels)``, or for depths ``{look: (1, codes, channels)}``.
         nodes: ``(node sets, channels)``, or ``(codes, channels)``.
         identities: of every fixed end, ``(coordinates, channels)``.
-        steps: of the position codes of named fixed axes, ``(codes, channels)``.
+        steps: of the position codes of named fixed axes, ``(codes, channels)``; None where there are none.
     """
 
     weights: dict[str, jax.Array]
     places: jax.Array
     nodes: jax.Array
     identities: dict[str, jax.Array]
-    steps: jax.Array
+    steps: jax.Array | None
     graph: Graph = eqx.field(static=True)
     spec: Spec = eqx.field(static=True)
     positions: Positions = eqx.field(static=True)
@@ -160,7 +160,10 @@ class GraphEmbed(eqx.Module):
         shapes += [(node.fixed, channels) for node in ends]
         shapes.append((len(self.graph.edges) if learned else 4 * RATES, channels))
         shapes.append((len(self.graph.nodes) if learned else 2 * RATES, channels))
-        shapes.append((CODES, channels))
+        stepped = not learned or any(
+            _is_step(node, a) for node in self.graph.nodes for a in node.labels
+        )
+        shapes += [(CODES, channels)] if stepped else []
         draws = iter(normals(key, tuple(shapes), dtype))
         self.weights = {}
         for name, found in members.items():
@@ -176,7 +179,7 @@ class GraphEmbed(eqx.Module):
         norm = [1.0, 1.0] if learned else [(2 * RATES) ** -0.5, RATES**-0.5]
         self.places = next(draws) * half * jnp.asarray(norm[0], dtype)
         self.nodes = next(draws) * half * jnp.asarray(norm[1], dtype)
-        self.steps = next(draws) * jnp.asarray((CODES / 2) ** -0.5, dtype)
+        self.steps = next(draws) * jnp.asarray((CODES / 2) ** -0.5, dtype) if stepped else None
 
     def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> GraphFeatures:
         """Embed ``spec.blocks(params)``.
@@ -233,7 +236,7 @@ class GraphEmbed(eqx.Module):
 
     def _place(self, graph: Graph, found: list[int], dtype) -> jax.Array:
         if self.positions == "learned":
-            return jnp.stack([self.places[b] for b in found]).astype(dtype)
+            return _rows(self.places, found).astype(dtype)
         codes = np.stack([depth_codes(graph.edges[b], graph) for b in found])
         return jnp.asarray(codes, dtype) @ self.places.astype(dtype)
 
@@ -259,7 +262,7 @@ class GraphEmbed(eqx.Module):
         for members in groups:
             nodes = [graph.nodes[n] for n in members]
             if self.positions == "learned":
-                at = self.nodes[np.array(members)].astype(dtype)
+                at = _rows(self.nodes, members).astype(dtype)
             else:
                 codes = np.stack([depth_codes(node, graph) for node in nodes])
                 at = jnp.asarray(codes, dtype) @ self.nodes.astype(dtype)
@@ -281,14 +284,26 @@ class GraphEmbed(eqx.Module):
         """Position codes along named fixed axes, of every node set."""
         total = jnp.zeros((), dtype)
         for k, size in enumerate(shape):
-            named = [node.labels[k].startswith("_") and node.fixed is None for node in nodes]
+            named = [_is_step(node, node.labels[k]) for node in nodes]
             if any(named):
+                assert self.steps is not None
                 codes = position_codes(size, dtype) @ self.steps.astype(dtype)
                 lead = [1] * len(shape)
                 lead[k] = size
                 on = jnp.asarray(np.array(named, float), dtype).reshape(-1, *(1 for _ in shape), 1)
                 total = total + on * codes.reshape(1, *lead, -1)
         return total
+
+
+def _rows(table: jax.Array, rows: Sequence[int]) -> jax.Array:
+    """Some rows of a table, each used once, in runs and without a gather."""
+    cells = [Cell("table", row) for row in rows]
+    return assemble({"table": table}, [cells])[0]
+
+
+def _is_step(node: NodeSet, label: str) -> bool:
+    """Whether a label of a node set is a named fixed axis, as the steps of a scan are."""
+    return label.startswith("_") and node.fixed is None
 
 
 def floating(blocks: Mapping[str, jax.Array]) -> jnp.dtype:

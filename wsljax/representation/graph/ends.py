@@ -78,21 +78,24 @@ def faces(spec: Spec) -> dict[str, dict[int, Face]]:
 def first_is_source(spec: Spec) -> bool:
     """Whether kernels are stored ``(in, out)`` (the default) or ``(out, in)``: biases tell it.
 
-    A bias has the units, or the size, of the axis that comes out of the kernel beside it.
+    A bias has the units, or the size, of the axis that comes out of the only kernel beside it with such.
     """
     votes = 0
     kernels: dict[str, list[Block]] = {}
     for block in spec.layout:
-        kernels.setdefault(_folder(block.path), []).append(block)
+        if len(block.axes) >= 2:
+            kernels.setdefault(_folder(block.path), []).append(block)
     for block in spec.layout:
         if len(block.axes) == 1:
-            for kernel in kernels[_folder(block.path)]:
-                if len(kernel.axes) >= 2:
-                    own = (block.axes[0], block.shape[0])
-                    places = list(zip(kernel.axes, kernel.shape, strict=True))
-                    if places.count(own) == 1:
-                        at = places.index(own)
-                        votes += (at == len(places) - 1) - (at == 0)
+            own = (block.axes[0], block.shape[0])
+            beside = [
+                list(zip(kernel.axes, kernel.shape, strict=True))
+                for kernel in kernels.get(_folder(block.path), ())
+            ]
+            beside = [places for places in beside if places.count(own) == 1]
+            if len(beside) == 1:  # a bias of this kernel, and of no other
+                at = beside[0].index(own)
+                votes += (at == len(beside[0]) - 1) - (at == 0)
     return votes >= 0
 
 

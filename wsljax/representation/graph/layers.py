@@ -15,19 +15,17 @@ from ..universal.initial import normals
 from .derive import Graph
 from .features import Collected, GraphFeatures, Sets, aside, in_order, spread
 
-ALWAYS = ("self", "source", "target")
 EPSILON = 1e-6
 
 
 def roles_of(graph: Graph) -> tuple[str, ...]:
-    """The roles of ends, those that every network may have first."""
-    found = {role for edge in graph.edges for role in edge.roles}
-    return (*ALWAYS, *sorted(found - set(ALWAYS)))
+    """The roles of ends."""
+    return tuple(sorted({role for edge in graph.edges for role in edge.roles}))
 
 
 def counts_of(graph: Graph) -> tuple[int, ...]:
     """The numbers of ends of edge sets."""
-    return tuple(sorted({1, 2} | {len(edge.ends) for edge in graph.edges}))
+    return tuple(sorted({len(edge.ends) for edge in graph.edges}))
 
 
 def maps(
