@@ -125,10 +125,10 @@ def take(plan: Plan, values: jax.Array, chunks: jax.Array) -> dict[str, jax.Arra
         last = x.shape[2:] if piece.chunked else x.shape[1:]
         rows = len(x) // max(piece.places, 1) * (plan.sizes.chunk if piece.chunked else 1)
         x = x.reshape(piece.places, rows, *last)[:, : piece.positions]
-        x = x.reshape(*(piece.shape[k] for k in piece.order), *last)
+        x = x.reshape((*(piece.shape[k] for k in piece.order), *last))
         rank = len(piece.shape)
         back = sorted(range(rank), key=lambda k, order=piece.order: order[k])
-        out[piece.name] = x.transpose(*back, *range(rank, x.ndim))
+        out[piece.name] = x.transpose((*back, *range(rank, x.ndim)))
     return out
 
 
