@@ -11,7 +11,8 @@ paths that end at its units; a message from one stream to the next is a product 
 over the units between, which exists where the charges there cancel. ``degree`` rounds of messages give
 products of that many weights. What comes from the inputs and what comes from the outputs are streams
 of opposite charge; at a weight they meet in a product (the terms ``bW`` and ``WW``), at one unit in an
-invariant (the terms ``W(L) ... W(1)`` and traces). Signs are their own opposite, so for them both flow in one
+invariant (the terms ``W(L) ... W(1)`` and traces), by which paths to biases and from the last units are
+multiplied (``bW`` and ``WW`` with a fixed end). Signs are their own opposite, so for them both flow in one
 stream. Units without generators have streams without charge, and messages are means.
 """
 
@@ -45,7 +46,8 @@ class PathProducts(eqx.Module):
         weights: by role of the pieces; no width and no depth is in any.
         degree: how many weights the longest path has.
         normalise: divide what has flowed by its root mean square after each round; without, every
-            output is a polynomial in the features, of degree ``2 * degree`` at most for kernels.
+            output is a polynomial in the features: of degree ``2 * degree`` at most for kernels, and
+            ``3 * degree`` where there is one charge, as paths times invariants.
         spec: annotation of the weights.
     """
 
@@ -76,6 +78,8 @@ class PathProducts(eqx.Module):
             names = {"own": square}
             if n:
                 names |= {"begin": (n, *square), "meet": (n, *square), "met": square}
+            if n == 1 and g.charged[0]:
+                names |= {"times": square}
             if any(_arrives(g, to) for to in range(n)) and n > 1 and degree > 1:
                 names |= {"send": (n, *square), "go on": (n, *square)}
             if not any(g.charged):
@@ -102,7 +106,10 @@ class PathProducts(eqx.Module):
             own = w[_role(g)]
             y = a @ own["own"]
             if g.sites:
-                y = y + self._met(found, g, own, nodes) @ own["met"]
+                met = self._met(found, g, own, nodes)
+                if "times" in own:
+                    met = met * (1 + whole @ own["times"])
+                y = y + met @ own["met"]
             if not any(g.charged):
                 y = y + (whole @ own["whole"] + own["constant"])
             out.append(y)

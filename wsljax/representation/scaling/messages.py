@@ -159,16 +159,16 @@ def plan(spec: Spec, scales: bool, widths: tuple[tuple[str, int], ...] | None = 
 
     groups: dict[tuple, list[int]] = defaultdict(list)
     for b, (block, group) in enumerate(zip(blocks, found, strict=True)):
-        widths = tuple(size_of(label) for label in block.labels)
+        shape = tuple(size_of(label) for label in block.labels)
         at = tuple(s.at for s in group)
         charged = tuple(bool(charge(s)) for s in group)
         role = _role(block.kind, group)
         answers = tuple(_answer(names, block.labels, s, charge(s), signs) for s in group)
         here = tuple(a is not None for a in answers)
-        alone = b if prod(widths) > STACK_UP_TO else -1
-        groups[role, widths, at, charged, _receivers(group), here, alone].append(b)
+        alone = b if prod(shape) > STACK_UP_TO else -1
+        groups[role, shape, at, charged, _receivers(group), here, alone].append(b)
     out = []
-    for (role, widths, at, charged, receives, here, _), members in groups.items():
+    for (role, shape, at, charged, receives, here, _), members in groups.items():
         streams, answers, neutral = [], [], []
         for k in range(len(at)):
             labels = [tuple(blocks[b].labels[i] for i in at[k]) for b in members]
