@@ -185,7 +185,7 @@ def plan(spec: Spec, scales: bool, widths: tuple[tuple[str, int], ...] | None = 
             Group(
                 role,
                 tuple(members),
-                widths,
+                shape,
                 at,
                 charged,
                 receives,
