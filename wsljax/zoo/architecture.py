@@ -40,12 +40,13 @@ def register_architecture(name: str) -> Callable[[Callable[..., Architecture]], 
         ValueError: the name is taken.
 
     Example:
+        >>> import jax
+        >>> from wsljax.zoo import ARCHITECTURES, Architecture, Function, register_architecture
         >>> @register_architecture("documented")
         ... def documented(inputs):
         ...     def init(row, *, key):
         ...         return {"w": jax.random.normal(key, (inputs,))}
         ...     return Architecture(init, lambda p, x, row, key: x @ p["w"], (inputs,))
-        >>> from wsljax.zoo import Function
         >>> Function("documented", {"inputs": 3}).init({}, key=jax.random.key(0))["w"].shape
         (3,)
         >>> del ARCHITECTURES["documented"]
