@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from .._compat import key_path_str, open_jaxpr
 from .annotation import Leaf
@@ -98,7 +98,7 @@ def annotated(
         walk.ranks = ranks
         args = [walk.array(v.aval.shape) for v in jaxpr.invars]
         for n, (view, var) in enumerate(zip(args, jaxpr.invars, strict=True)):
-            if jax.dtypes.issubdtype(var.aval.dtype, np.inexact):
+            if jnp.issubdtype(var.aval.dtype, jnp.inexact):
                 view.distinct = (True,) * len(view.axes)
             if n >= count:
                 walk.pin_view(view, "an axis of the inputs")

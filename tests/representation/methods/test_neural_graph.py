@@ -64,7 +64,7 @@ def test_blocks_are_edges_and_nothing_is_lost(name):
     blocks = {block.name: random.normal(size=block.shape) for block in spec.layout}
     assert {edge.name for edge in graph.edges} == set(blocks)
     for edge in graph.edges:
-        block = blocks[edge.name]
+        block: Any = blocks[edge.name]
         x = as_edges(edge, block, block.ndim)
         assert x.shape == (*(widths[a] for a in edge.indices.labels), edge.features)
         np.testing.assert_array_equal(as_block(edge, x, block.shape), block)
@@ -149,7 +149,7 @@ class Small:
         self.roles = list(roles_of(self.x.graph))
         self.nodes = {n: np.asarray(self.x.nodes[n]) for n in ("a", "b", "c")}
         self.edges = {e: np.asarray(self.x.edges[e]) for e in ("v", "w", "z")}
-        self.out = quickly(self.layer)(self.x)
+        self.out = quickly(lambda x: self.layer(x))(self.x)
 
     def of_role(self, part: int, parts: int, role: str) -> np.ndarray:
         """What nodes say in a role, as the matrix it is said with."""
@@ -175,9 +175,8 @@ def test_messages_edge_by_edge():
         u = u + source @ s.of_role(0, 2, "source") + target @ s.of_role(0, 2, "target")
         return np.split(gelu(u / 2**0.5) @ layer.modulates["2"], 3)
 
-    heard = np.zeros((4, 4))
-    network = {n: rms(np.asarray(s.x.nodes[n])) for n in ("",)}[""]
-    heard += network @ s.layer.says[:, -8:-4] @ layer.below
+    network = rms(np.asarray(s.x.nodes[""]))
+    heard = np.tile(network @ layer.says[:, -8:-4] @ layer.below, (4, 1))
     for j in range(4):
         forward, backward = [], []
         for i in range(3):
@@ -203,7 +202,7 @@ def test_attention_is_one_softmax_over_all_neighbours():
     s = Small(RelationalAttentionLayer, heads=2)
     layer, nodes = s.layer, {k: rms(x) for k, x in s.nodes.items()}
 
-    def neighbour(weight, count, own, role, other=None, other_role=None):
+    def neighbour(weight, count, own, role, other=None, other_role=""):
         key, scale, shift, _ = np.split(rms(weight) @ layer.meets[count], 4)
         value = shift
         if other is not None:
@@ -226,7 +225,7 @@ def test_attention_is_one_softmax_over_all_neighbours():
         weights = np.exp(logits) / np.exp(logits).sum(0)
         a = s.nodes["b"][j] + told + (weights[..., None] * values).sum(0).reshape(4) @ layer.joins
         expected = a + gelu(rms(a) @ layer.inner) @ layer.outer
-        np.testing.assert_allclose(s.out.nodes["b"][j], expected, atol=1e-5)
+        np.testing.assert_allclose(s.out.nodes["b"][j], expected, atol=1e-12)
 
 
 # -- programs --------------------------------------------------------------------------------------
@@ -272,7 +271,7 @@ def test_dense_linear_programs(method):
         largest = max(int(np.prod(v.aval.shape)) for eqn in found for v in eqn.outvars)
         assert largest <= 4 * 4 * weights + 4096, "memory is linear in the number of weights"
         sizes[depth] = len(found)
-    assert sizes[16] - sizes[8] <= 2.2 * (sizes[8] - sizes[4])
+    assert sizes[16] - sizes[8] <= 2.2 * (sizes[8] - sizes[4]), sizes
     assert sizes[16] < 2.5 * sizes[4], f"layers of one shape are stacked: {sizes}"
     deeper, _ = traced(method, mlp(2, 16, 16, 3), layers=12)
     assert len(deeper) == len(traced(method, mlp(2, 16, 16, 3), layers=2)[0]), "layers are scanned"

@@ -212,7 +212,7 @@ def test_what_is_no_probe_is_refused():
     with pytest.raises(ValueError, match="`n` must be positive"):
         Probes(deep, like, spec, jnp.ones(2), n=0, key=key)
     with pytest.raises(ValueError, match="nothing to give"):
-        off = {"activations": False, "outputs": False, "gradients": False}
+        off: dict[str, Any] = {"activations": False, "outputs": False, "gradients": False}
         Probes(deep, like, spec, jnp.ones(2), n=2, key=key, **off)
     by_hand = symmetry.parse(like, {"hidden/0": "_ a", "hidden/1": "a b", "out": "b _"})
     probes = Probes(deep, like, by_hand, jnp.ones(2), n=2, key=key)

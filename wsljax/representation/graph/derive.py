@@ -141,11 +141,8 @@ def graph_of(spec: Spec) -> Graph:
         for block in sorted(spec.layout, key=lambda block: natural_order(block.name))
     ]
     fixed = {f.label: f.size for ends in found.values() for f in ends.values()}
-    names = [""]
-    for name in (*over, *(o for above in over.values() for o in above)):
-        names += [name] if name not in names else []
-    for _, indices, _ in labelled:
-        names += [label for label in dict.fromkeys(indices.labels) if label not in names]
+    seen = dict.fromkeys(label for _, indices, _ in labelled for label in indices.labels)
+    names = ["", *(a for a in seen if a not in fixed), *(a for a in seen if a in fixed)]
     place = {name: n for n, name in enumerate(names)}
     forward, edges = first_is_source(spec), []
     for block, indices, axes in labelled:

@@ -10,7 +10,7 @@ fixed ends always have learned identities; steps of a scan have position codes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
 from typing import Literal
 
@@ -214,9 +214,8 @@ class GraphEmbed(eqx.Module):
             for looks in parts
             for name, found in looks.items()
         ]
-        weights = (
-            assemble(self.weights, cells) if learned else [self.weights[c[0].stack] for c in cells]
-        )
+        stacks: dict[Hashable, jax.Array] = {**self.weights}
+        weights = assemble(stacks, cells) if learned else [stacks[c[0].stack] for c in cells]
         maps = iter(weights)
         for looks in parts:
             done = {}

@@ -67,7 +67,7 @@ def _own_ends(graph: Graph, n: int) -> list[End]:
 
 def node_groups(graph: Graph, widths: Mapping[str, int]) -> Groups:
     """Which node sets are stacked: those of one shape that are nested in the same way."""
-    apart = [tuple(end.at for end in node.above) for node in graph.nodes]
+    apart = [(*(end.at for end in node.above), node.fixed) for node in graph.nodes]
     return group(node_structure(graph), widths, apart)
 
 

@@ -169,4 +169,4 @@ class GraphReadout(eqx.Module):
             names = [name for name, _ in stacks]
             return [self.weights[n] for n in names], [self.bias[n] for n in names]
         cells = [[Cell(name, seat[b]) for b in found] for (name, _), found in stacks.items()]
-        return assemble(self.weights, cells), assemble(self.bias, cells)
+        return assemble({**self.weights}, cells), assemble({**self.bias}, cells)

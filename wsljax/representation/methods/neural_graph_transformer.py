@@ -29,7 +29,7 @@ from ..graph.features import (
     in_order,
     spread,
 )
-from ..graph.layers import EPSILON, apply, columns, counts_of, maps, nested, rms, roles_of
+from ..graph.layers import apply, columns, counts_of, maps, nested, rms, roles_of
 from ..graph.trunk import GraphTrunk
 from .registry import register_method
 
@@ -117,7 +117,8 @@ class RelationalAttentionLayer(eqx.Module):
         out = []
         for a, total, h in zip(x.nodes.arrays, sums, heard.sums(x.nodes.arrays, c), strict=True):
             values, weights = total[..., :c], total[..., c:]
-            values = values / jnp.repeat(weights + EPSILON, c // self.heads, axis=-1)
+            weights = jnp.where(weights > 0, weights, 1)  # nodes on which no block lies
+            values = values / jnp.repeat(weights, c // self.heads, axis=-1)
             a = a + h + apply(values.astype(a.dtype), self.joins)
             hidden = self.activation(apply(rms(a, self.gains[2]), self.inner))
             out.append(a + apply(hidden, self.outer))
