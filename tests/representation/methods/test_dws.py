@@ -12,6 +12,7 @@ from wsljax.representation.methods.dws import FAMILIES, DwsLinear, dws_maps, dws
 from wsljax.representation.methods.ends import recut
 
 from ..specs import SPECS, act, features_of, generators, moves, params_of, spec_of
+from ..test_program import deep, equations
 from .spans import matrices, missing_into, mlp, rank, under
 
 WIDTHS = {(2, 3, 4, 2): (114, 111), (2, 3, 2, 3, 2): (164, 160)}
@@ -117,6 +118,21 @@ def test_the_published_layer_as_a_network():
     assert spread > 1e-3
     assert jnp.abs(same - answer).max() <= 1e-10 * spread
     assert jnp.abs(unlike - answer).max() > 1e-3 * spread
+
+
+def test_a_program_does_not_grow_with_equal_layers():
+    """No module for every pair of layers: the traced program is the same at every depth."""
+    counts = []
+    for depth in (6, 12):
+        spec = deep(depth, same=True)
+        x = jax.eval_shape(
+            lambda spec=spec: Features.of(
+                structure(spec), features_of(spec, 2, jax.random.key(0), jnp.float32)
+            )
+        )
+        layer = DwsLinear(spec, 2, 2, key=jax.random.key(0), pool="max")
+        counts.append(equations(lambda x, layer=layer: layer(x).arrays, x))
+    assert counts[0] == counts[1] < 250
 
 
 def test_bad_options_are_named():

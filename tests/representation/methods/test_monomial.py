@@ -7,6 +7,7 @@ import pytest
 
 from tests.architectures import quick_random
 from tests.architectures.registry import quickly
+from wsljax import symmetry
 from wsljax.representation import count_terms
 from wsljax.representation.blocks.features import Features
 from wsljax.representation.blocks.indices import structure
@@ -24,7 +25,7 @@ DIMENSIONS = {
 """Of the spaces of equivariant linear maps on the weights of an MLP, inputs and outputs fixed."""
 
 
-def apart(sizes: tuple[int, ...], kind: str) -> tuple:
+def apart(sizes: tuple[int, ...], kind: str) -> symmetry.Spec:
     """The spec of an MLP with one leaf for each coordinate of its fixed axes; generators of one kind."""
     leaves, terms = {}, {}
     depth = len(sizes) - 1

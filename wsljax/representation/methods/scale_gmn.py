@@ -81,7 +81,8 @@ class ScaleGMNLayer(eqx.Module):
         odd, even = [], []
         for n, g in enumerate(found.groups):
             a, b = self._pieces(found, g, w[g.role], normed.odd[n], normed.even[n], now)
-            odd.append(None if a is None else x.odd[n] + a)
+            before = x.odd[n]
+            odd.append(None if a is None or before is None else before + a)
             even.append(x.even[n] + b)
         return State(tuple(odd), tuple(even), nodes, x.spec)
 
@@ -99,9 +100,10 @@ class ScaleGMNLayer(eqx.Module):
                 }
                 y = message(g, normed.even[n], even, to) @ own["receive"][to]
                 found.add(news, g.neutral[to], y)
-                if normed.odd[n] is not None:
+                flips = normed.odd[n]
+                if flips is not None:
                     factors = {k: _sent(found, g, k, own, normed.nodes) for k in others}
-                    y = message(g, normed.odd[n], factors, to) @ own["receive odd"][to]
+                    y = message(g, flips, factors, to) @ own["receive odd"][to]
                     found.add(news, g.streams[to], y)
         own = w["nodes"]
         hidden: list[Any] = [None] * len(found.stacks)
