@@ -49,7 +49,7 @@ class DwsMaps:
     Attributes:
         families: those of :data:`FAMILIES` that it has.
         biases: blocks with at most one axis; all others are kernels.
-        alike: for each piece of a last kernel the kernel, and the blocks from which all its pieces
+        tied: for each piece of a last kernel the kernel, and the blocks from which all its pieces
             hear the same, with whether that holds of what they hear neuron by neuron as well.
     """
 

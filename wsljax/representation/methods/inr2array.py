@@ -100,7 +100,7 @@ class Places(eqx.Module):
             cells.append(Cell(block.kind, counts[block.kind]))
             counts[block.kind] += 1
         arrays = []
-        own = assemble(self.blocks, [[cells[b] for b in members] for members in groups])
+        own = assemble({**self.blocks}, [[cells[b] for b in members] for members in groups])
         for members, x in zip(groups, own, strict=True):
             block = found[members[0]]
             sizes = [widths[label] for label in block.labels]

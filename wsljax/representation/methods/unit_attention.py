@@ -13,7 +13,7 @@ nested over ``h`` means are taken, since a row over ``h`` would compare what has
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
@@ -127,7 +127,9 @@ def unit_attention(qkv: Features, heads: int) -> list[jax.Array]:
         One stack ``(members, *indices, C)`` a stack of ``qkv``; zeros for blocks without indices.
     """
     found = meetings(qkv.structure, qkv.groups)
-    sources = {(g, k): a for g, a in enumerate(qkv.arrays) for k in range(a.ndim - 2)}
+    sources: dict[Hashable, jax.Array] = {
+        (g, k): a for g, a in enumerate(qkv.arrays) for k in range(a.ndim - 2)
+    }
     cells = [
         [Cell((row.group, row.axis), n, tuple(range(qkv.arrays[row.group].ndim - 2))) for n in ns]
         for meeting in found
@@ -207,7 +209,9 @@ def _summed(
 
 def block_attention(qkv: Features, heads: int) -> list[jax.Array]:
     """Attention between the means of all blocks: one stack ``(members, C)`` a stack of ``qkv``."""
-    means = {g: jnp.mean(a, axis=range(1, a.ndim - 1)) for g, a in enumerate(qkv.arrays)}
+    means: dict[Hashable, jax.Array] = {
+        g: jnp.mean(a, axis=tuple(range(1, a.ndim - 1))) for g, a in enumerate(qkv.arrays)
+    }
     places = {b: (g, n) for g, members in enumerate(qkv.groups) for n, b in enumerate(members)}
     (x,) = assemble(means, [[Cell(*places[b]) for b in range(len(qkv.structure))]])
     q, k, v = x.reshape(x.shape[0], 3, heads, -1).transpose(1, 2, 0, 3)
