@@ -1,0 +1,25 @@
+"""The smoke size of the study: methods and baselines on the same split, kept and not run again."""
+
+import pytest
+
+main = pytest.importorskip("experiments.generalisation").main
+
+
+def test_methods_stand_beside_the_baselines(tmp_path):
+    arguments = [
+        "--size",
+        "smoke",
+        "--folder",
+        str(tmp_path),
+        "--rows",
+        "universal (UNF)",
+        "--quiet",
+    ]
+    result = main(arguments)
+    kept = {name: (tmp_path / name).read_text() for name in ("rows.jsonl", "baselines.json")}
+    assert {"universal (UNF)", "hyperparameters + trees", "42 statistics (google) + ridge"} <= set(
+        result["rows"]
+    )
+    assert sum(result["about"]["split"]) == 24  # one network a run
+    assert main(arguments)["rows"] == result["rows"]
+    assert {name: (tmp_path / name).read_text() for name in kept} == kept
