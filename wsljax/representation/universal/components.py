@@ -30,12 +30,15 @@ from ..blocks.ties import Tie, ties
 from .basis import Basis, IndexType, TypeKey, contexts
 
 
-def of_components(found: Basis, weights: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+def of_components(
+    found: Basis, weights: Mapping[str, jax.Array], ones: tuple[str, ...] = ()
+) -> dict[str, jax.Array]:
     """Weights in the orthogonal basis to weights in the partition basis, of one and the same map.
 
     Args:
         found: the factored basis.
         weights: ``{role name: (members, reads * c_in, writes * c_out)}``.
+        ones: labels of width one, if weights are :func:`masked` accordingly.
     """
     flat = []
     for role in found.roles:
@@ -43,12 +46,12 @@ def of_components(found: Basis, weights: Mapping[str, jax.Array]) -> dict[str, j
         split_up = (w.shape[0], role.reads, w.shape[1] // role.reads, role.writes, -1)
         w = w.reshape(split_up).transpose(0, 1, 3, 2, 4)
         flat.append(w.reshape(-1, *w.shape[3:]))
-    return as_matrices(found, mixed(found, jnp.concatenate(flat)))
+    return as_matrices(found, mixed(found, jnp.concatenate(flat), ones))
 
 
-def mixed(found: Basis, terms: jax.Array) -> jax.Array:
+def mixed(found: Basis, terms: jax.Array, ones: tuple[str, ...] = ()) -> jax.Array:
     """The change of basis on ``(maps, c_in, c_out)``, numbered through role, member, read and write."""
-    c = corrections(found)
+    c = corrections(found, ones)
     scale = jnp.asarray(c.scale, terms.dtype)[:, None, None]
     return terms.at[c.to].add(scale * terms[c.of])
 
@@ -131,8 +134,11 @@ class Corrections(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def corrections(found: Basis) -> Corrections:
-    """What the draw for each basis map adds to the weights of others."""
+def corrections(found: Basis, ones: tuple[str, ...] = ()) -> Corrections:
+    """What the weight of each orthogonal map adds to those of the partition basis.
+
+    With labels of width one it goes to maps that :func:`independent` keeps.
+    """
     read_at = {
         (r.block, r.tie, frozenset(r.kept)): (t, n, r.kept)
         for t, kind in enumerate(found.types)
@@ -151,14 +157,15 @@ def corrections(found: Basis) -> Corrections:
     of, to, scales = [], [], []
     for t, kind in enumerate(found.types):
         for merged, writes in _changes(kind, coarser).items():
+            stay = _stay(kind.key, merged, ones)
             # the reads after the same change, by their new type and the order in which it keeps ties
             sources: dict[tuple, list[tuple[int, int]]] = defaultdict(list)
             for n, r in enumerate(kind.reads):
                 becomes = {r.kept[k]: min(r.kept[j] for j in g) for g in merged for k in g}
                 tie = tuple(becomes.get(i, i) for i in r.tie)
-                kept = [becomes[r.kept[g[0]]] for g in merged]
+                kept = [becomes[r.kept[merged[g][0]]] for g in stay]
                 target, m, order = read_at[r.block, tie, frozenset(kept)]
-                sources[target, tuple(kept.index(i) for i in order)].append((n, m))
+                sources[target, tuple(stay[kept.index(i)] for i in order)].append((n, m))
             for (target, order), reads in sources.items():
                 p, p_to = np.array(reads).T[:, :, None]
                 q, scale = np.array([(w.number, w.scale) for w in writes]).T
@@ -201,6 +208,19 @@ def _changes(
                     change = _Change(n, w.block, tie, places, (-1) ** size * scale)
                     out[merged].append(change)
     return out
+
+
+def _stay(
+    key: TypeKey, merged: tuple[tuple[int, ...], ...], ones: tuple[str, ...]
+) -> tuple[int, ...]:
+    """Which merged indices are kept still: all but those of width one that none is nested over."""
+    stay = list(range(len(merged)))
+    while True:
+        above = {p for g in stay for k in merged[g] for p in key[k][1]}
+        left = [g for g in stay if key[merged[g][0]][0] not in ones or above & set(merged[g])]
+        if left == stay:
+            return tuple(stay)
+        stay = left
 
 
 def _coarser(block) -> dict[Tie, list[tuple[Tie, int]]]:

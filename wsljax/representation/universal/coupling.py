@@ -17,7 +17,8 @@ attention  as shared, but each write takes a weighted mean of the reads, by how 
 ========== =============================================================================================
 
 All of them act on components (:mod:`.components`), which do not mix: what is read has its means taken
-out, and is written to the coordinates that are tied in just this way. Except for attention they are linear, and a part of what the universal layer spans.
+out, and is written to the coordinates that are tied in just this way. Except for attention they are
+linear, and a part of what the universal layer spans.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def initial_weights(
             std += (keep / sqrt(reads * found.types[t].symmetries * c_in)).reshape(-1).tolist()
     (draws,) = normals(key, ((len(std), c_in, c_out),), dtype)
     draws = draws * jnp.asarray(std, dtype)[:, None, None]
-    return as_matrices(found, draws if components else mixed(found, draws))
+    return as_matrices(found, draws if components else mixed(found, draws, ones))
 
 
 @partial(jax.jit, static_argnames=("shapes", "dtype"))

@@ -57,7 +57,7 @@ def universal_linear(
     """
     widths = x.widths
     weights = masked(found, weights, ones)
-    weights = of_components(found, weights) if components else weights
+    weights = of_components(found, weights, ones) if components else weights
     products = products_of(found, widths)
     operands = operands_of(found, products, x)
     matrices = assemble(weights, [[Cell(p.role.name, n) for n in p.members] for p in products])

@@ -31,6 +31,14 @@ class Product(NamedTuple):
     members: tuple[int, ...]
     types: tuple[IndexType, ...]
 
+    @property
+    def by_member(self) -> bool:
+        """Whether operands are put together member after member, or read after read over all members.
+
+        Neighbours move together: many blocks of one units set, or many units sets of alike blocks.
+        """
+        return len(self.members) == 1 or self.role.reads > len(self.members)
+
 
 def products_of(
     found: Basis,
@@ -72,7 +80,7 @@ def operands_of(found: Basis, products: Sequence[Product], x: Features) -> list[
                 terms[g][term] = None
                 row.append(Cell((g, term), n, tuple(term[1].index(i) for i in r.kept)))
             grid.append(row)
-        cells += zip(*grid, strict=True) if len(grid) > 1 else grid
+        cells += [sum(grid, [])] if product.by_member else zip(*grid, strict=True)
     stacks = {}
     for g, (array, wanted) in enumerate(zip(x.arrays, terms, strict=True)):
         if wanted:
@@ -81,11 +89,13 @@ def operands_of(found: Basis, products: Sequence[Product], x: Features) -> list[
     pieces = iter(assemble(stacks, cells))
     out = []
     for product in products:
-        if len(product.members) > 1:  # one piece a read, each stacked over the members
-            out.append(_side_by_side([next(pieces) for _ in range(product.role.reads)]))
-        else:  # one piece, stacked over the reads
+        if product.by_member:  # one piece, stacked over the members and their reads
             piece = next(pieces)
-            out.append(jnp.moveaxis(piece, 0, -2).reshape(1, *piece.shape[1:-1], -1))
+            piece = piece.reshape(len(product.members), -1, *piece.shape[1:])
+            piece = jnp.moveaxis(piece, 1, -2)
+            out.append(piece.reshape(*piece.shape[:-2], -1))
+        else:  # one piece a read, each stacked over the members
+            out.append(_side_by_side([next(pieces) for _ in range(product.role.reads)]))
     return out
 
 
@@ -108,9 +118,10 @@ def written(
     stacks: dict = {}
     cells: list[dict[tuple, Cell]] = [{} for _ in found.outputs]
     for k, (product, y) in enumerate(zip(products, results, strict=True)):
-        lanes, single = product.role.writes, len(product.members) == 1
-        if single:  # stacked over the writes
-            stacks[k] = jnp.moveaxis(y[0].reshape(*y.shape[1:-1], lanes, -1), -2, 0)
+        lanes = product.role.writes
+        if product.by_member:  # stacked over the members and their writes
+            stack = jnp.moveaxis(y.reshape(*y.shape[:-1], lanes, -1), -2, 1)
+            stacks[k] = stack.reshape(-1, *stack.shape[2:])
         else:  # for each write stacked over the members
             step = y.shape[-1] // lanes
             for q, lane in enumerate(split(y, range(step, y.shape[-1], step), -1)):
@@ -120,8 +131,8 @@ def written(
                 kept = tuple(sorted(w.kept))
                 again = sum(1 for tie, i, _ in cells[w.block] if (tie, i) == (w.tie, kept))
                 cells[w.block][w.tie, kept, again] = Cell(
-                    k if single else (k, q),
-                    q if single else m,
+                    k if product.by_member else (k, q),
+                    m * lanes + q if product.by_member else m,
                     tuple(w.kept.index(i) for i in kept),
                 )
     groups = group(found.outputs, widths, [tuple(sorted(c)) for c in cells])
