@@ -176,7 +176,8 @@ def _whole(x: jax.Array) -> jax.Array:
     return jnp.mean(x, axis=tuple(range(x.ndim - 1)))[None]
 
 
-def _draw(spec: Spec, channels: int, key: jax.Array, dtype) -> Weights:
+def _draw(spec: Spec, channels: int, layers: int, key: jax.Array, dtype) -> Weights:
+    """Initial weights; what a layer adds is smaller the more layers there are, so that sums keep a size."""
     found = plan(spec, False)
     shapes: dict[tuple[str, str], tuple[int, ...]] = {}
     square = (channels, channels)
@@ -200,7 +201,8 @@ def _draw(spec: Spec, channels: int, key: jax.Array, dtype) -> Weights:
     draws = normals(key, tuple(shapes.values()), dtype)
     out: Weights = {}
     for (role, name), x in zip(shapes, draws, strict=True):
-        out.setdefault(role, {})[name] = x / jnp.asarray(channels**0.5, dtype)
+        size = channels * (layers if name in ("out", "odd", "product") else 1)
+        out.setdefault(role, {})[name] = x / jnp.asarray(size**0.5, dtype)
     return out
 
 
@@ -311,7 +313,7 @@ def scale_gmn_trunk(
     start = jax.random.normal(key_start, (free, channels), dtype) if free else None
 
     def draw(key: jax.Array) -> ScaleGMNLayer:
-        return ScaleGMNLayer(_draw(spec, channels, key, dtype), bidirectional, activation)
+        return ScaleGMNLayer(_draw(spec, channels, layers, key, dtype), bidirectional, activation)
 
     drawn = eqx.filter_vmap(draw)(jax.random.split(key_layers, layers))
     return ScaleGMN(embed, start, drawn, unroll, remat)

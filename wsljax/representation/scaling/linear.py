@@ -42,7 +42,7 @@ def charged_basis(spec: Spec) -> Basis:
         >>> spec = symmetry.parse({"w": jnp.zeros((2, 4)), "b": jnp.zeros(4)}, {"w": "_ h", "b": "h"})
         >>> flip = symmetry.Sign("e", "h", (symmetry.Term("w", 1), symmetry.Term("b", 0)), 4)
         >>> count_charged_terms(spec), count_charged_terms(with_generators(spec, [flip]))
-        (12, 6)
+        (18, 9)
     """
     own = pieces(spec)
     blocks = structure(own.spec)
