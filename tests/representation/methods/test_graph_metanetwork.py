@@ -1,5 +1,6 @@
 """Graph metanetworks: networks of any architectures in one batch, under one program, in float64."""
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -326,8 +327,14 @@ def mlps(sizes: tuple[int, ...], models: int, seed: int) -> Population:
 POPULATIONS = (((2, 5, 2), 30), ((2, 4, 4, 2), 30), ((3, 8, 1), 20))
 
 
+@functools.cache
+def populations() -> tuple[list[Population], HeterogeneousPopulation]:
+    found = [mlps(s, n, k) for k, (s, n) in enumerate(POPULATIONS)]
+    return found, HeterogeneousPopulation(found)
+
+
 def test_batches_of_several_populations_compile_a_handful_of_programs_and_train():
-    networks = HeterogeneousPopulation([mlps(s, n, k) for k, (s, n) in enumerate(POPULATIONS)])
+    _, networks = populations()
     assert len(networks) == 80 and set(networks.columns) == {"shift"}
     net = Metanetwork(
         networks.plans[0].spec, 8, 2, 1, key=quick_random.key(0), method="graph_metanetwork"
@@ -356,17 +363,16 @@ def test_batches_of_several_populations_compile_a_handful_of_programs_and_train(
 
 
 def test_batches_go_through_fit_and_know_their_networks():
-    populations = [mlps(s, n, k) for k, (s, n) in enumerate(POPULATIONS)]
-    networks = HeterogeneousPopulation(populations)
+    found, networks = populations()
     batch = networks.pack([3, 79, 31], batch=4)
     assert batch.mask.tolist() == [True, True, True, False]
     assert batch.population.tolist()[:3] == [0, 2, 1] and batch.row.tolist()[:3] == [3, 19, 1]
     for k, (p, r) in enumerate(((0, 3), (2, 19), (1, 1))):
         own = split_batch(batch.graph, [networks.plans[p] for p in (0, 2, 1)])[k]
-        expected = populations[p][r]
+        expected = found[p][r]
         back = weights_of(jax.tree.map(jnp.asarray, own), networks.plans[p].spec)
         assert distance(back, expected) == 0
-        assert batch.columns["shift"][k] == populations[p].columns["shift"][r]
+        assert batch.columns["shift"][k] == found[p].columns["shift"][r]
     net = Metanetwork(
         networks.plans[0].spec, 4, 1, 1, key=quick_random.key(0), method="graph_metanetwork"
     )
@@ -381,7 +387,7 @@ def test_batches_go_through_fit_and_know_their_networks():
     assert [row["step"] for row in result.history] == [3, 6]
     assert all(np.isfinite(row["loss"]) for row in result.history)
     with pytest.raises(ValueError, match="population 0 has no spec"):
-        HeterogeneousPopulation([populations[0].with_spec(None)])
+        HeterogeneousPopulation([found[0].with_spec(None)])
     with pytest.raises(ValueError, match="`populations` is empty"):
         HeterogeneousPopulation([])
     with pytest.raises(IndexError, match="of 80 networks"):

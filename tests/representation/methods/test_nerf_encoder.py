@@ -178,12 +178,13 @@ def test_a_large_table_takes_memory_in_proportion():
     assert used[1] < 100 * 4 * 6 * (1 << 14), used  # bytes for each weight: under a hundred floats
 
 
+@pytest.mark.slow
 def test_embeddings_of_one_scene_meet_across_architectures():
     """Trained on pairs without labels; scenes that were not seen are found among the others."""
     rng = np.random.default_rng(2)
-    scenes, held_out = 64, 16
+    scenes, held_out = 128, 16
     populations = []
-    shown = rng.normal(size=(scenes, 4)).astype(np.float32)  # what a scene shows: its mean colour
+    shown = rng.normal(size=(scenes, 1)).astype(np.float32)  # what a scene shows: how bright it is
     for fn, params in fields(rng, pixels=6, rows=64)[::2]:
         spec = spec_of(fn, params)
         params = jax.tree.map(
@@ -205,7 +206,7 @@ def test_embeddings_of_one_scene_meet_across_architectures():
 
     step = quickly(train.make_step(loss, encoder, optimiser))
     state, losses = train.init_state(encoder, optimiser), []
-    for k in range(200):
+    for k in range(220):
         seen = np.random.default_rng(k).permutation(scenes - held_out)[:16]
         batch = networks.pack(np.concatenate([seen, scenes + seen]))
         state, metrics = step(state, batch, quick_random.key(0))
@@ -215,8 +216,8 @@ def test_embeddings_of_one_scene_meet_across_architectures():
     a, b = quickly(lambda params: embed(eqx.combine(params, encoder), graph))(state.params)
     order = np.argsort(-np.asarray(a @ b.T), axis=1)
     place = np.argmax(order == np.arange(held_out)[:, None], axis=1)
-    assert losses[-1] < losses[0]
-    assert np.mean(place < 3) >= 0.5, place  # by chance 3 of 16
+    assert np.mean(losses[-20:]) < 3.2  # all embeddings alike: 3.74
+    assert np.mean(place < 3) >= 0.6, place  # measured 0.94; by chance 3 of 16
 
 
 def test_bad_input_is_named():

@@ -55,8 +55,8 @@ class NerfEncoder(eqx.Module):
         >>> a = symmetry.parse(plain, {"w": "_ h"})
         >>> b = symmetry.parse(tall, {"w": "_ h", "v": "h g"})
         >>> encoder = NerfEncoder(a, 8, 2, 16, key=jax.random.key(0))
-        >>> encoder(plain).shape, encoder(tall, b).shape
-        ((16,), (16,))
+        >>> jax.jit(lambda p, q: (encoder(p), encoder(q, b)))(plain, tall)[1].shape
+        (16,)
     """
 
     trunk: GraphMetanetwork
