@@ -55,16 +55,20 @@ def in_turns(
 
     Args:
         sides: functions that run once and return the seconds it took.
-        repeats: turns that count. Cheap sides run several times in a turn.
+        repeats: turns that count. Cheap sides run several times in a turn, once more to warm up.
         budget: seconds after which no further turn begins, provided there was one that counts.
     """
     begun = time.perf_counter()
-    first = {name: run() for name, run in sides.items()}
-    often = {name: max(1, min(10, int(0.02 / max(first[name], 1e-6)))) for name in sides}
+    first = {
+        name: min(run(), run()) for name, run in sides.items()
+    }  # the very first sets things up
+    often = {name: max(1, min(20, int(0.05 / max(first[name], 1e-6)))) for name in sides}
     found: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, run in sides.items():
             time.sleep(0.01)  # what the other side left running (waiting threads) comes to rest
+            if often[name] > 1:
+                run()
             found[name].append(statistics.median(run() for _ in range(often[name])))
         if time.perf_counter() - begun > budget:
             break
