@@ -11,12 +11,8 @@ import pytest
 
 from wsljax import symmetry
 from wsljax.representation import Features, UniversalLinear, build_trunk, count_terms, structure
-from wsljax.representation.universal.coupling import (
-    COUPLINGS,
-    AttentionCoupling,
-    LowRankLinear,
-    SharedLinear,
-)
+from wsljax.representation.universal.coupling import COUPLINGS, LowRankLinear
+from wsljax.representation.universal.sharing import AttentionCoupling, SharedLinear
 
 from .specs import SPECS, act, features_of, flat, generators, params_of, spec_of, unflat
 from .test_program import equations

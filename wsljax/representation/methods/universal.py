@@ -19,9 +19,10 @@ from ..blocks.features import Features
 from ..blocks.indices import structure
 from ..parts.folding import feature_structure, feature_widths
 from ..parts.norm import BlockNorm
-from ..universal.coupling import COUPLINGS, AttentionCoupling, LowRankLinear, SharedLinear
+from ..universal.coupling import COUPLINGS, LowRankLinear
 from ..universal.kronecker import UP_TO, KroneckerLinear
 from ..universal.linear import UniversalLinear
+from ..universal.sharing import AttentionCoupling, SharedLinear
 from .registry import register_method
 from .trunk import LayeredTrunk
 

@@ -125,7 +125,7 @@ class Embed(eqx.Module):
         stacks = {}
         wanted = list(cells.values())
         for stack, w, b in zip(
-            cells, assemble(self.weights, wanted), assemble(self.bias, wanted), strict=True
+            cells, assemble({**self.weights}, wanted), assemble({**self.bias}, wanted), strict=True
         ):
             x = jnp.concatenate(parts[stack])
             y = jnp.matmul(x.reshape(x.shape[0], -1, x.shape[-1]), w.astype(dtype))

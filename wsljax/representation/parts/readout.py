@@ -98,8 +98,8 @@ class Readout(eqx.Module):
         for members, x, w, bias in zip(
             found.values(),
             assemble(dict(enumerate(features.arrays)), list(inputs.values())),
-            assemble(self.weights, wanted),
-            assemble(self.bias, wanted),
+            assemble({**self.weights}, wanted),
+            assemble({**self.bias}, wanted),
             strict=True,
         ):
             y = jnp.matmul(x.reshape(x.shape[0], -1, x.shape[-1]), w.astype(x.dtype))

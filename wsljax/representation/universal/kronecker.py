@@ -96,9 +96,10 @@ def _stacks(spec: Spec, up_to: int | None, x: Features) -> list[_Stack]:
             f"up_to={up_to})`"
         )
     place = {b: Cell(g, n) for g, members in enumerate(x.groups) for n, b in enumerate(members)}
+    stacks: dict[Any, jax.Array] = dict(enumerate(x.arrays))
     found: dict[tuple, list[Kept]] = defaultdict(list)
     for kept in kept_blocks(spec, up_to):
-        shape = x.arrays[place[kept.start].stack].shape[1:]
+        shape = stacks[place[kept.start].stack].shape[1:]
         alone = kept.block if prod(shape[:-1]) > STACK_UP_TO else -1
         found[kept.count, shape, alone].append(kept)
     cells = []
@@ -106,7 +107,7 @@ def _stacks(spec: Spec, up_to: int | None, x: Features) -> list[_Stack]:
         axes = tuple(range(len(shape) - 1))
         spots = [k.start + i for k in members for i in range(k.count)]
         cells.append([place[b]._replace(axes=axes) for b in spots])
-    arrays = assemble(dict(enumerate(x.arrays)), cells)
+    arrays = assemble(stacks, cells)
     return [
         _Stack(tuple(members), a.reshape(len(members), count, *a.shape[1:]))
         for ((count, _, _), members), a in zip(found.items(), arrays, strict=True)
@@ -223,11 +224,12 @@ class KroneckerLinear(eqx.Module):
         rest = [[place[b] for b in members if b not in kept] for members in y.groups]
         rest = [cells for cells in rest if cells]
         common = [[place[k.block] for k in stack.kept] for stack in stacks]
+        inner: dict[Any, jax.Array] = dict(enumerate(y.arrays))
         pieces = assemble(
-            dict(enumerate(y.arrays)),
-            [[c._replace(axes=_axes(y.arrays[c.stack])) for c in cells] for cells in common + rest],
+            inner,
+            [[c._replace(axes=_axes(inner[c.stack])) for c in cells] for cells in common + rest],
         )
-        out: dict = {}
+        out: dict[Any, jax.Array] = {}
         for s, stack in enumerate(stacks):
             z = self._own(stack)
             z = z + pieces[s][:, None] * _along(z, stack.weights(self.write))

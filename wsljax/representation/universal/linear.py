@@ -60,7 +60,7 @@ def universal_linear(
     weights = of_components(found, weights, ones) if components else weights
     products = products_of(found, widths)
     operands = operands_of(found, products, x)
-    matrices = assemble(weights, [[Cell(p.role.name, n) for n in p.members] for p in products])
+    matrices = assemble({**weights}, [[Cell(p.role.name, n) for n in p.members] for p in products])
     results = []
     for product, z, w in zip(products, operands, matrices, strict=True):
         y = _dense(z.reshape(z.shape[0], -1, z.shape[-1]), w.astype(z.dtype))

@@ -80,7 +80,7 @@ def operands_of(found: Basis, products: Sequence[Product], x: Features) -> list[
                 terms[g][term] = None
                 row.append(Cell((g, term), n, tuple(term[1].index(i) for i in r.kept)))
             grid.append(row)
-        cells += [sum(grid, [])] if product.by_member else zip(*grid, strict=True)
+        cells += [sum(grid, [])] if product.by_member else map(list, zip(*grid, strict=True))
     stacks = {}
     for g, (array, wanted) in enumerate(zip(x.arrays, terms, strict=True)):
         if wanted:
