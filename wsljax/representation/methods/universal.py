@@ -48,7 +48,7 @@ def universal_trunk(
     *,
     key: jax.Array,
     norm: bool = True,
-    fixed: str = "kronecker",
+    fixed: str = "fold",
     up_to: int | None = UP_TO,
     coupling: str = "dense",
     basis: str = "partition",
@@ -64,8 +64,12 @@ def universal_trunk(
     Args:
         spec, channels, layers, key, dtype, options: see :class:`.LayeredTrunk`.
         norm: normalise after every linear layer; see :class:`.BlockNorm`.
-        fixed: what becomes of fixed axes (kernel positions, input pixels, logits): ``"kronecker"``,
-            ``"positions"``, ``"dense"`` or ``"fold"``; see :mod:`~..parts.folding`.
+        fixed: what becomes of fixed axes (kernel positions, input pixels, logits): ``"fold"``,
+            ``"kronecker"``, ``"positions"`` or ``"dense"``; see :mod:`~..parts.folding`. By default the
+            embedding folds them into ``channels`` once, so hidden layers have neither coordinates nor
+            weights for them (the published layers widen every layer by them). Where layers keep the
+            coordinates they compute on every one: a step takes twice as long on a 2-32-32-1 network,
+            14 to 19 times on three 3x3 convolutions.
         up_to: for ``"kronecker"`` and ``"positions"``, blocks with more fixed coordinates are folded.
         coupling: how blocks see each other: ``"dense"``, every linear map, whose weights grow with the
             square of the depth where layers share units; ``"low_rank"``, ``"shared"`` or ``"attention"``,
@@ -82,7 +86,7 @@ def universal_trunk(
         >>> params = {"w": jnp.ones((3, 5)), "b": jnp.ones(5), "v": jnp.ones((5, 2))}
         >>> spec = symmetry.parse(params, {"w": "_ h", "b": "h", "v": "h _"})
         >>> for coupling in ("dense", "shared"):
-        ...     net = Metanetwork(spec, 8, 2, 1, key=jax.random.key(0), coupling=coupling, fixed="fold")
+        ...     net = Metanetwork(spec, 8, 2, 1, key=jax.random.key(0), coupling=coupling)
         ...     print(net(params).shape)
         (1,)
         (1,)
