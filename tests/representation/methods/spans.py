@@ -1,5 +1,6 @@
 """The linear maps that a layer can be, as matrices: one for every weight set to one."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import equinox as eqx
@@ -7,6 +8,7 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests.architectures.registry import quickly
 from wsljax import symmetry
@@ -14,6 +16,12 @@ from wsljax.representation import Features, structure
 from wsljax.representation.methods.restricted import restricted
 
 from ..specs import features_of, flat, spec_of, unflat
+
+
+def slow_but_first(cases: Iterable) -> list:
+    """Parameters of a test of which the first runs by default, the others with ``-m slow``."""
+    first, *rest = cases
+    return [first, *(pytest.param(case, marks=pytest.mark.slow) for case in rest)]
 
 
 def mlp(*widths: int, bias: bool = True) -> symmetry.Spec:

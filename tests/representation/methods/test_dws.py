@@ -13,12 +13,12 @@ from wsljax.representation.methods.ends import recut
 
 from ..specs import SPECS, act, features_of, generators, moves, params_of, spec_of
 from ..test_program import deep, equations
-from .spans import matrices, missing_into, mlp, rank, under
+from .spans import matrices, missing_into, mlp, rank, slow_but_first, under
 
 WIDTHS = {(2, 3, 4, 2): (114, 111), (2, 3, 2, 3, 2): (164, 160)}
 
 
-@pytest.mark.parametrize("widths", WIDTHS, ids=str)
+@pytest.mark.parametrize("widths", slow_but_first(WIDTHS), ids=str)
 def test_complete_and_the_published_layer_misses_maps_to_the_last_kernel_alone(widths):
     spec = mlp(*widths)
     own = recut(spec, "fixed")
@@ -38,7 +38,7 @@ def test_two_layers_are_enough():
     assert rank(matrices(layer, own)) == 74
 
 
-@pytest.mark.parametrize("name", ["rnn", "twice nested"])
+@pytest.mark.parametrize("name", slow_but_first(["rnn", "twice nested"]))
 def test_with_means_it_is_the_universal_layer(name):
     spec = spec_of(SPECS[name])
     layer = DwsLinear(spec, 2, 3, key=jax.random.key(0), dtype=jnp.float64)
@@ -49,9 +49,13 @@ def test_with_means_it_is_the_universal_layer(name):
         assert jnp.abs(a - b).max() < 1e-12
 
 
-@pytest.mark.parametrize("pool", ["max", "sum", "attention"])
+@pytest.mark.parametrize("pool", slow_but_first(["attention", "max", "sum"]))
 @pytest.mark.parametrize(
-    "name", ["twice nested", *(pytest.param(n, marks=pytest.mark.slow) for n in SPECS)]
+    "name",
+    [
+        "twice nested",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in SPECS if n != "twice nested"),
+    ],
 )
 def test_every_pool_is_equivariant_and_only_sums_are_linear(pool, name):
     spec = spec_of(SPECS[name])
@@ -89,6 +93,7 @@ def test_families_hear_only_from_their_own():
         assert {n for n in y if jnp.abs(y[n] - z[n]).max() > 1e-9} == changed
 
 
+@pytest.mark.slow
 def test_the_published_layer_as_a_network():
     """Invariant, and blind to units that move in one array alone it is not."""
     spec = mlp(2, 4, 3)

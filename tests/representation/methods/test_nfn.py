@@ -15,7 +15,7 @@ from wsljax.representation.methods.nfn import nfn_trunk, published_nfn
 from wsljax.representation.methods.restricted import RestrictedLinear
 
 from ..specs import SPECS, act, features_of, moves, params_of, spec_of
-from .spans import matrices, missing_into, mlp, rank, under
+from .spans import matrices, missing_into, mlp, rank, slow_but_first, under
 
 KEPT = 1e-10
 
@@ -30,7 +30,7 @@ FREE = {(2, 3, 4, 1): 57, (2, 3, 4, 3): 62}
 FIXED = {(2, 3, 4, 2): (114, 112), (2, 3, 2, 3, 2): (164, 162), (2, 3, 2): (74, 72)}
 
 
-@pytest.mark.parametrize("widths", FREE, ids=str)
+@pytest.mark.parametrize("widths", slow_but_first(FREE), ids=str)
 def test_np_is_complete(widths):
     """The published layer too: its rank is the number of orbits on pairs of weights."""
     layer, own = linear(mlp(*widths), "free", published=False)
@@ -46,7 +46,7 @@ def test_np_counts_do_not_depend_on_widths():
         assert count_terms(recut(mlp(*widths), "free")) == terms
 
 
-@pytest.mark.parametrize("widths", FIXED, ids=str)
+@pytest.mark.parametrize("widths", slow_but_first(FIXED), ids=str)
 def test_hnp_is_completed_and_the_published_layer_lacks_as_many_maps_as_there_are_outputs(widths):
     spec = mlp(*widths)
     layer, own = linear(spec, "fixed", published=False)
@@ -84,6 +84,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
 @pytest.mark.parametrize("name", ["flatten", pytest.param("scanned heads", marks=pytest.mark.slow)])
 def test_every_option_is_equivariant(name, options):
@@ -121,17 +122,16 @@ def stacked(*trees):
     return jax.tree.map(lambda *x: jnp.stack(x), *trees)
 
 
-def test_codes_break_the_symmetry_of_free_ends():
+CODES = [{"io_encoding": "learned"}, {"io_encoding": "sinusoidal"}, {"ends": "fixed"}]
+
+
+@pytest.mark.parametrize("options", slow_but_first(CODES), ids=str)
+def test_codes_break_the_symmetry_of_free_ends(options):
     """Without them exchanging the inputs changes nothing; with them, and with fixed ends, it does."""
     spec = mlp(3, 4, 2)
     params = params_of(spec, jax.random.key(0))
     swapped = {**params, "w0": params["w0"][::-1]}
-    cases = (
-        ({"io_encoding": None}, True),
-        ({"io_encoding": "learned"}, False),
-        ({"io_encoding": "sinusoidal"}, False),
-        ({"ends": "fixed"}, False),
-    )
+    cases = (({"io_encoding": None}, True), (options, False))
 
     @quickly
     def run(batch):
@@ -159,7 +159,7 @@ def test_kernel_positions_are_channels_and_free_ends_are_not():
     }
 
 
-@pytest.mark.parametrize("ends", ["free", "fixed"])
+@pytest.mark.parametrize("ends", slow_but_first(["fixed", "free"]))
 def test_gradients_side_by_side_with_weights(ends):
     """``c_in`` channels on a last axis pass through the cutting of ends."""
     spec = mlp(2, 3, 2)

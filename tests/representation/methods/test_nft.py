@@ -65,12 +65,7 @@ def test_on_a_perceptron_it_is_the_published_attention():
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(
-            n, marks=() if n in ("rnn", "twice nested", "scanned heads") else pytest.mark.slow
-        )
-        for n in SPECS
-    ],
+    [pytest.param(n, marks=() if n in ("twice nested",) else pytest.mark.slow) for n in SPECS],
 )
 def test_a_layer_is_equivariant(name):
     spec = spec_of(SPECS[name])
@@ -100,7 +95,8 @@ def test_few_queries_at_a_time_change_nothing(monkeypatch):
     q, k, v = (jax.random.normal(jax.random.key(s), (2, 7, 4)) for s in range(3))
 
     def run(q, k, v):
-        return jax.value_and_grad(lambda *a: jnp.sum(jnp.sin(attend(*a))), (0, 1, 2))(q, k, v)
+        loss = jax.value_and_grad(lambda *a: jnp.sum(jnp.sin(attend(*a))), (0, 1, 2))
+        return quickly(lambda *a: loss(*a))(q, k, v)
 
     whole = run(q, k, v)
     monkeypatch.setattr(module, "QUERIES_AT_ONCE", 3)
@@ -163,6 +159,7 @@ def test_the_array_is_invariant_and_tells_networks_apart(autoencoder):
     assert jnp.std(decoded["b0"][0]) > 1e-2
 
 
+@pytest.mark.slow
 def test_it_learns_to_compute_what_the_network_computes(autoencoder):
     """A few steps with a loss on outputs: better than the mean of all networks, by far."""
     spec, net = autoencoder
@@ -190,6 +187,7 @@ def test_it_learns_to_compute_what_the_network_computes(autoencoder):
     assert losses[-1] < 0.3 * jnp.mean(jnp.var(targets, axis=0)) < losses[0]
 
 
+@pytest.mark.slow
 def test_other_widths_are_decoded_too(autoencoder):
     _, net = autoencoder
     wide = mlp(2, 9, 1)
