@@ -185,6 +185,8 @@ def test_bad_options_are_named():
         nfn_trunk(spec, 4, 1, key=jax.random.key(0), ends="loose")
     with pytest.raises(ValueError, match="`io_encoding` must be"):
         nfn_trunk(spec, 4, 1, key=jax.random.key(0), io_encoding="cosine")
+    with pytest.raises(ValueError, match="`ends` says what becomes of fixed axes"):
+        nfn_trunk(spec, 4, 1, key=jax.random.key(0), fixed="dense")
     with pytest.raises(ValueError, match="`scales` names blocks .*'z'"):
         nfn_trunk(spec, 4, 1, key=jax.random.key(0), scales={"z": 1.0})
     with pytest.raises(ValueError, match="blocks \\['b1'\\] are missing"):

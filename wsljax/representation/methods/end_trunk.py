@@ -129,6 +129,8 @@ class EndTrunk(LayeredTrunk):
             ends: see :mod:`.ends`.
             io_encoding: codes by which the coordinates of free ends are told apart.
         """
+        if options.keys() & {"fixed", "up_to"}:
+            raise ValueError("this method has no `fixed`; `ends` says what becomes of fixed axes")
         own = recut(spec, ends)
         key, key_codes = jax.random.split(key)
         super().__init__(
