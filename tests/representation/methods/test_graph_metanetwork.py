@@ -19,7 +19,7 @@ from wsljax import symmetry, train
 from wsljax.representation import Editor, Metanetwork
 from wsljax.representation.graph_batch.batch import Budget, batch_graphs, round_up, split_batch
 from wsljax.representation.graph_batch.describe import EDGE_KINDS
-from wsljax.representation.graph_batch.lay import Plan, Sizes, plan_of
+from wsljax.representation.graph_batch.lay import plan_of
 from wsljax.representation.graph_batch.parameter_graph import (
     ParameterGraph,
     parameter_graph,
@@ -27,6 +27,7 @@ from wsljax.representation.graph_batch.parameter_graph import (
     take,
     weights_of,
 )
+from wsljax.representation.graph_batch.plan import Plan, Sizes
 from wsljax.representation.graph_batch.population import GROWTH, HeterogeneousPopulation
 from wsljax.representation.methods.graph_metanetwork import answer_batch, edit_batch
 from wsljax.zoo import Population
@@ -55,12 +56,14 @@ class Network(NamedTuple):
 
 def network(name: str) -> Network | None:
     case = CASES[name]
-    fn, params, inputs = case.build(quick_random.key(0))
+    with jax.enable_x64(False):
+        fn, params, inputs = case.build(quick_random.key(0))
     if not all(jnp.issubdtype(jnp.result_type(x), jnp.number) for x in jax.tree.leaves(params)):
         return None  # random keys among the weights
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="no rule for", category=UserWarning)
-        spec = symmetry.infer(fn, params, *inputs, kinds=("permutation",), **case.infer_kwargs)
+        with jax.enable_x64(False):
+            spec = symmetry.infer(fn, params, *inputs, kinds=("permutation",), **case.infer_kwargs)
     return network_of(spec, params)
 
 

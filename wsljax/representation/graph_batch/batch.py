@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._compat import is_tracer
-from .lay import Plan
 from .parameter_graph import ParameterGraph
+from .plan import Plan
 from .topology import Topology
 
 

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
 from ..universal.initial import normals
-from .lay import Sizes, plan_of
+from .lay import plan_of
 from .message_passing import GraphFeatures, mean_of_edges, mean_of_nodes
 from .parameter_graph import take
+from .plan import Sizes
 from .topology import SPREAD
 
 STATISTICS = {"mean": lambda x: x, "square": jnp.square}

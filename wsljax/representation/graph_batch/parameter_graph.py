@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
-from .lay import DEFAULT_SIZES, Plan, Sizes, plan_of
+from .lay import plan_of
+from .plan import DEFAULT_SIZES, Plan, Sizes
 from .topology import Topology
 
 

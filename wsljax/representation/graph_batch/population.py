@@ -14,8 +14,9 @@ import numpy as np
 from ...train.data import Source
 from ...zoo.population import Population
 from .batch import Budget, batch_graphs
-from .lay import DEFAULT_SIZES, Plan, Sizes, plan_of
+from .lay import plan_of
 from .parameter_graph import ParameterGraph, put
+from .plan import DEFAULT_SIZES, Plan, Sizes
 
 GROWTH = 1.5
 """Each size that batches come in is so much larger than the one before it."""

@@ -25,9 +25,10 @@ import jax.numpy as jnp
 from ...symmetry.spec import Spec
 from ..graph_batch.describe import EDGE_FEATURES, NODE_FEATURES
 from ..graph_batch.heads import GraphPool, GraphReadout
-from ..graph_batch.lay import DEFAULT_SIZES, Plan, Sizes, plan_of
+from ..graph_batch.lay import plan_of
 from ..graph_batch.message_passing import GraphFeatures, LayerNorm, MessagePassing
 from ..graph_batch.parameter_graph import ParameterGraph, put
+from ..graph_batch.plan import DEFAULT_SIZES, Plan, Sizes
 from ..graph_batch.topology import SPREAD
 from ..universal.initial import normals
 from .registry import register_method

@@ -25,8 +25,8 @@ import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
 from ..graph_batch.heads import GraphPool
-from ..graph_batch.lay import Sizes
 from ..graph_batch.parameter_graph import ParameterGraph
+from ..graph_batch.plan import Sizes
 from .graph_metanetwork import GraphMetanetwork
 from .registry import register_method
 
