@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..symmetry.spec import Spec
+from .parts.norm import standardise
 from .universal.initial import normals
 
 SLOTS = 5
@@ -78,8 +79,8 @@ class CoordinateNetwork(eqx.Module):
             key: of the initial weights.
             like: weights to take the size and the mean of each leaf from; without them 1 and 0.
             encodings: sinusoids of each coordinate, half of them sines.
-            highest: the highest frequency, in half turns over an axis; by default a quarter of the
-                longest axis: what varies faster than that is noise to the network.
+            highest: the highest frequency, in half turns over an axis; by default the length of the
+                longest axis, which tells neighbours apart. Lower ones see smooth weights only.
             dtype: of its weights.
 
         Raises:
@@ -91,13 +92,13 @@ class CoordinateNetwork(eqx.Module):
             )
         count = len(spec.leaves)
         longest = max([count, *(n for leaf in spec.leaves for n in leaf.shape)])
-        self.spec, self.highest = spec, max(2.0, longest / 4) if highest is None else highest
+        self.spec, self.highest = spec, max(2.0, longest) if highest is None else highest
         shapes = ((1 + SLOTS, encodings, width), (width,), (layers, width, width), (layers, width))
         places, bias, hidden, hidden_bias, last = normals(key, (*shapes, (width,)), dtype)
         root = jnp.asarray(width**0.5, dtype)
         self.places = places / jnp.asarray((encodings / 2) ** 0.5, dtype)
         self.first_bias, self.hidden_bias = bias, hidden_bias * jnp.asarray(0.1, dtype)
-        self.hidden, self.last = hidden * jnp.asarray(2**0.5, dtype) / root, last / root
+        self.hidden, self.last = hidden * jnp.asarray(2**0.5, dtype) / root, last / (10 * root)
         leaves = [] if like is None else spec.flatten(like)
         sizes = [float(jnp.std(x)) or float(jnp.abs(x).max()) or 1.0 for x in leaves]
         self.scale = jnp.asarray(sizes or [1.0] * count, dtype)
@@ -128,11 +129,11 @@ class CoordinateNetwork(eqx.Module):
 
         def layer(h: jax.Array, weights: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
             w, bias = weights
-            return h + jax.nn.gelu(h @ w + bias), None
+            return h + jax.nn.gelu(standardise(h) @ w + bias), None
 
         h = jax.nn.gelu(jnp.concatenate(rows))
         h = jax.lax.scan(layer, h, (self.hidden, self.hidden_bias))[0]
-        found = jnp.split(h @ self.last, np.cumsum(sizes)[:-1])
+        found = jnp.split(standardise(h) @ self.last, np.cumsum(sizes)[:-1])
         leaves = [
             self.centre[n] + self.scale[n] * x.reshape(leaf.shape)
             for n, (x, leaf) in enumerate(zip(found, spec.leaves, strict=True))
@@ -215,9 +216,9 @@ def fit_coordinates(
     loss: Callable[[Any], jax.Array],
     *,
     steps: int,
-    rate: float = 3e-3,
+    rate: float = 1e-2,
 ) -> tuple[CoordinateNetwork, jax.Array]:
-    """Train a coordinate network by Adam with a cosine schedule.
+    """Train a coordinate network by Adam with a cosine schedule, gradients clipped to norm one.
 
     Args:
         net: what to train.
@@ -231,7 +232,8 @@ def fit_coordinates(
     """
     import optax
 
-    optimiser = optax.adam(optax.cosine_decay_schedule(rate, steps))
+    adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
+    optimiser = optax.chain(optax.clip_by_global_norm(1.0), adam)
     arrays, rest = eqx.partition(net, eqx.is_inexact_array)
 
     def step(carry: tuple, _: None) -> tuple[tuple, jax.Array]:

@@ -137,7 +137,7 @@ def test_a_trained_cnn_keeps_its_accuracy():
     keys = jax.random.split(KEY, 3)
     shapes = {"k0": (3, 3, 1, 16), "k1": (3, 3, 16, 24), "w": (24, 10)}
     params = {
-        n: jax.random.normal(k, s, jnp.float32) * (2 / np.prod(s[:-1])) ** 0.5
+        n: jax.random.normal(k, s, jnp.float32) * float((2 / np.prod(s[:-1])) ** 0.5)
         for (n, s), k in zip(shapes.items(), keys, strict=True)
     }
     params |= {n: jnp.zeros(s, jnp.float32) for n, s in (("b0", 16), ("b1", 24), ("c", 10))}
@@ -173,14 +173,14 @@ def test_a_trained_cnn_keeps_its_accuracy():
             + 0.1 * feature_distillation(features, hidden)
         )
 
-    net = CoordinateNetwork(spec, 96, 3, key=KEY, like=ordered)
+    net = CoordinateNetwork(spec, 64, 3, key=KEY, like=ordered)
     count = sum(a.size for a in jax.tree.leaves(params))
     before = accuracy(net())
-    fitted, _ = fit_coordinates(net, loss, steps=600)
+    fitted, _ = fit_coordinates(net, loss, steps=800)
     after, error = accuracy(fitted()), float(reconstruction(fitted(), ordered))
     print(f"{count} weights: {before:.3f} before, {after:.3f} after, {accuracy(params):.3f} original, "
           f"error {error:.4f}")  # fmt: skip
-    assert before < 0.5 and after > accuracy(params) - 0.01 and error < 0.05
+    assert before < 0.5 and after > accuracy(params) - 0.015 and error < 0.1
 
 
 def test_orders_of_an_architecture():
