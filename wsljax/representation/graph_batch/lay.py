@@ -14,7 +14,7 @@ joins. Here every coordinate of a node set becomes a node and every weight an ed
 Fixed axes of very many coordinates (tables of features, planes of pixels) are laid out in *chunks*: one
 edge carries the values of ``chunk`` neighbours and the mean of their codes. Nothing here depends on
 values, so it is done once a spec, in numpy. After Lim et al., *Graph Metanetworks for Processing Diverse
-Neural Architectures*, 2024, section 3 and appendix B.
+Neural Architectures*, 2024.
 """
 
 from __future__ import annotations

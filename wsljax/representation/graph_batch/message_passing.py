@@ -1,6 +1,6 @@
 """Message passing on index arrays that also updates edges: a residual block after Lim et al.
 
-One layer (*Graph Metanetworks for Processing Diverse Neural Architectures*, 2024, section 2): an edge sees
+One layer (*Graph Metanetworks for Processing Diverse Neural Architectures*, 2024): an edge sees
 itself, both of its nodes and the state of its graph; a node sees what its edges say, those that arrive
 apart from those that leave; the graph sees the means of its edges and its nodes. Each is a residual branch
 behind a layer norm.

@@ -16,7 +16,7 @@ and transformers, with the spec of each as the second argument, or in one batch:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -66,6 +66,9 @@ class GraphMetanetwork(Trunk):
         spec: the annotation that is meant where a call names none.
         scales: typical sizes of the weights of that spec, by block.
     """
+
+    without_gradient: ClassVar = (".chunk",)
+    """Arrays that specs without large tables do not use."""
 
     value: jax.Array
     chunk: jax.Array
