@@ -1,5 +1,7 @@
 """What leaves a network's function unchanged: ``Spec``, its group, and its inference from a trace."""
 
+from .activations import Activations as Activations
+from .activations import trace_activations as trace_activations
 from .check import check as check
 from .completeness import Completeness as Completeness
 from .completeness import completeness as completeness

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from .._compat import key_path_str, open_jaxpr
 from .annotation import Leaf
 from .axes import Alt, Axis, Fixed, Prod, Reorder, Sum, Unit, atoms
-from .infer import _worth_unrolling
+from .infer import worth_unrolling
 from .inference.annotate import Annotator
 from .inference.cells import Cells
 from .inference.distinct import with_ranks
@@ -110,7 +110,7 @@ def annotated(
         return walk, args[:count]
 
     walk, leaves = walked(frozenset())
-    worth = _worth_unrolling(walk)
+    worth = worth_unrolling(walk)
     if worth:
         walk, leaves = walked(worth)
     cells = Cells(walk)

@@ -166,7 +166,7 @@ def _without_collector() -> Iterator[None]:
 def _analyse(trace, paths: list[str], end_paths: list[str], out_tree: Any, treedef: Any) -> Spec:
     *_, free, free_outputs, _ = trace
     walk, params_views, in_views, outs = _walk(trace, frozenset())
-    worth = _worth_unrolling(walk)
+    worth = worth_unrolling(walk)
     if worth:
         walk, params_views, in_views, outs = _walk(trace, worth)
     cells = Cells(walk)
@@ -220,7 +220,7 @@ def _walk(trace, unroll: frozenset) -> tuple[Walk, list[View], list[View], list[
     return walk, params, inputs, solid
 
 
-def _worth_unrolling(walk: Walk) -> frozenset:
+def worth_unrolling(walk: Walk) -> frozenset:
     """Scans whose carried axes are new units at every step (a plain stack of layers)."""
     loops = [loop for loop in walk.loops if loop.length <= MAX_UNROLL]
     if not loops:
