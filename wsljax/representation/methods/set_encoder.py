@@ -54,8 +54,8 @@ class Codes(eqx.Module):
 
     value: jax.Array  # (c_in, C): the weight itself
     entry: jax.Array  # (AXES, CODES, C): coordinates on fixed axes, or the place in the chunk
-    tied: jax.Array  # (C,): two indices of the same units that agree
-    chunk: jax.Array  # (CODES, C): which piece of the layer
+    tied: jax.Array | None  # (C,): two indices of the same units that agree; of rows alone
+    chunk: jax.Array | None  # (CODES, C): which piece of the layer; of pieces alone
     axis: jax.Array  # (AXES + 1, C): whose rows
     layer: jax.Array  # (CODES, C): which layer
     kind: jax.Array  # (AXES, AXES, C): how many axes of units and fixed ones a layer has
@@ -130,7 +130,7 @@ class SetTrunk(Trunk):
                 place = position_codes(block.shape[k], h.dtype) @ codes.entry[min(k, AXES - 1)]
                 h = h + place.reshape(shape)
             for j in range(k):
-                if block.axes[j] == name and not name.startswith("_"):
+                if block.axes[j] == name and codes.tied is not None and not name.startswith("_"):
                     pair = [1] * rank + [1]
                     pair[j] = pair[k] = block.shape[k]
                     same = jnp.eye(block.shape[k], dtype=h.dtype).reshape(pair)
@@ -167,7 +167,7 @@ class SetTrunk(Trunk):
         vectors, tokens = [jnp.zeros(0)] * len(views), [jnp.zeros(0)] * len(views)
         for count, members in alike.items():
             x = standardise(jnp.stack([chunks[n] for n in members]))
-            if self.chunk:
+            if codes.chunk is not None:
                 x = x + position_codes(count, x.dtype) @ codes.chunk
             axes = np.array([min(views[n].axis, AXES - 1) for n in members])
             vector, token = jax.vmap(self.stages[1])(x + codes.axis[axes][:, None])
@@ -310,8 +310,8 @@ def set_trunk(
     codes = Codes(
         value / jnp.asarray((c_in or 1) ** 0.5, dtype),
         entry * eighth,
-        tied * whole,
-        of_chunk * eighth,
+        tied * whole if chunk is None else None,
+        None if chunk is None else of_chunk * eighth,
         axis * whole,
         layer * eighth,
         kind * whole,
