@@ -37,7 +37,13 @@ def distance(a, b) -> float:
 def test_answers_are_invariant_and_edits_equivariant(name):
     spec = spec_of(SPECS[name])
     net = Metanetwork(
-        spec, 4, 2, 3, key=jax.random.key(0), pooling={"statistics": ("mean", "square")}, dtype=jnp.float64
+        spec,
+        4,
+        2,
+        3,
+        key=jax.random.key(0),
+        pooling={"statistics": ("mean", "square")},
+        dtype=jnp.float64,
     )
     readout = Readout(spec, 4, key=jax.random.key(1), dtype=jnp.float64)
 

@@ -13,7 +13,7 @@ import pytest
 from tests.architectures.registry import quickly
 from wsljax import symmetry
 from wsljax.representation import Features, structure
-from wsljax.representation.methods.restricted import restricted
+from wsljax.representation.universal.restricted import restricted
 
 from ..specs import features_of, flat, spec_of, unflat
 

@@ -12,7 +12,7 @@ from wsljax.representation import Metanetwork, count_terms, methods, structure
 from wsljax.representation.blocks.features import Features
 from wsljax.representation.methods.ends import recut
 from wsljax.representation.methods.nfn import nfn_trunk, published_nfn
-from wsljax.representation.methods.restricted import RestrictedLinear
+from wsljax.representation.universal.restricted import RestrictedLinear
 
 from ..specs import SPECS, act, features_of, moves, params_of, spec_of
 from .spans import matrices, missing_into, mlp, rank, slow_but_first, under

@@ -10,11 +10,11 @@ import pytest
 from tests.architectures.registry import quickly
 from wsljax import symmetry
 from wsljax.representation import Features, structure
-from wsljax.representation.methods import unit_attention as module
 from wsljax.representation.methods.ends import recut
 from wsljax.representation.methods.inr2array import Inr2Array
 from wsljax.representation.methods.nft import TransformerLayer, WeightAttention, nft_trunk
-from wsljax.representation.methods.unit_attention import attend, meetings, unit_attention
+from wsljax.representation.parts import unit_attention as module
+from wsljax.representation.parts.unit_attention import attend, meetings, unit_attention
 
 from ..specs import SPECS, act, features_of, params_of, spec_of
 from ..test_program import deep, equations

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from ..blocks.product import times
 from ..universal.initial import normals
 from .derive import Graph
 from .features import Collected, GraphFeatures, Sets, aside, in_order, spread
@@ -61,11 +62,6 @@ def statistics(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     return jnp.concatenate(found, axis=-1)
 
 
-def apply(x: jax.Array, w: jax.Array) -> jax.Array:
-    """``x @ w`` over the channels, in the dtype of ``x``."""
-    return jnp.matmul(x, w.astype(x.dtype))
-
-
 def columns(arrays: Sequence[jax.Array], parts: int) -> list[list[jax.Array]]:
     """Every array cut into so many equal parts of its channels; ``[part][stack]``."""
     cut = [jnp.split(a, parts, axis=-1) for a in arrays]
@@ -94,7 +90,7 @@ def nested(
     below = [0] * len(graph.nodes)
     for end in (end for node in graph.nodes for end in node.above):
         below[end.nodes] += 1
-    heard = Sets([apply(a, to_below) for a in down], groups)
+    heard = Sets([times(a, to_below) for a in down], groups)
     for members, a in zip(groups, up, strict=True):
         first = graph.nodes[members[0]]
         rank = len(first.labels)
@@ -102,6 +98,6 @@ def nested(
             above = [graph.nodes[n].above[k].nodes for n in members]
             told = spread(heard.take(above), at, rank)
             messages.add(members, jnp.broadcast_to(told, (*a.shape[:-1], told.shape[-1])))
-            said = in_order(apply(statistics(a, aside(at, rank)), to_above), at)
+            said = in_order(times(statistics(a, aside(at, rank)), to_above), at)
             weight = jnp.asarray([below[n] ** -0.5 for n in above], a.dtype)
             messages.add(above, said * weight.reshape(-1, *(1 for _ in said.shape[1:])))

@@ -4,7 +4,7 @@ Navon, Shamsian, Achituve, Fetaya, Chechik, Maron, *Equivariant Architectures fo
 Spaces*, 2023, section 5. A layer has four families of blocks: kernels to kernels, kernels to biases,
 biases to kernels, biases to biases. Each block pools over the neurons that its target does not have,
 maps channels, and broadcasts over those that its source does not have; where both have the same neurons it
-is a deep-sets layer. Here all of them are one matrix product an index type (see :mod:`.set_pools`), for
+is a deep-sets layer. Here all of them are one matrix product an index type (see :mod:`..parts.set_pools`), for
 any spec and any number of layers.
 
 With means as pools that is the space of all equivariant linear maps. The published layers span less:
@@ -27,14 +27,14 @@ from ...symmetry.spec import Spec
 from ..blocks.features import Features
 from ..blocks.indices import Structure, structure
 from ..parts.norm import BlockNorm
+from ..parts.set_pools import POOLS, attention_pool, pool_features, pooled
 from ..universal.basis import Basis, IndexType, Read, Write, basis
 from ..universal.initial import initial_weights
 from ..universal.linear import universal_linear
+from ..universal.restricted import Rule, restricted
 from .end_trunk import EndTrunk
 from .ends import Ends, at_outputs, recut
 from .registry import register_method
-from .restricted import Rule, restricted
-from .set_pools import POOLS, attention_pool, pool_features, pooled
 from .universal import EquivariantLayer
 
 FAMILIES = ("kernel to kernel", "kernel to bias", "bias to kernel", "bias to bias")

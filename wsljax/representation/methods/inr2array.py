@@ -21,11 +21,11 @@ from ..blocks.features import Features, group
 from ..blocks.indices import Structure, structure
 from ..blocks.stacks import Cell, assemble
 from ..parts.norm import BlockNorm
+from ..parts.unit_attention import attend
 from ..universal.initial import normals
 from .end_trunk import RATES, EndReadout, sinusoids
 from .ends import Ends, recut
 from .nft import TransformerLayer, TransformerTrunk, nft_trunk
-from .unit_attention import attend
 
 
 class CrossAttention(eqx.Module):

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
+from ..blocks.product import times
 from ..graph.derive import Graph
 from ..graph.features import (
     Collected,
@@ -31,7 +32,7 @@ from ..graph.features import (
     incidences,
     spread,
 )
-from ..graph.layers import apply, columns, counts_of, maps, nested, rms, roles_of, statistics
+from ..graph.layers import columns, counts_of, maps, nested, rms, roles_of, statistics
 from ..graph.trunk import GraphTrunk
 from .registry import register_method
 
@@ -92,7 +93,7 @@ class NeuralGraphLayer(eqx.Module):
     def __call__(self, x: GraphFeatures) -> GraphFeatures:
         """Features of the same shapes and dtype."""
         nodes = [rms(a, self.gains[0]) for a in x.nodes.arrays]
-        said = columns([apply(a, self.says) for a in nodes], 2 * len(self.roles) + 2)
+        said = columns([times(a, self.says) for a in nodes], 2 * len(self.roles) + 2)
         sets = [Sets(part, x.nodes.groups) for part in said[:-2]]
         speaks = {role: (sets[2 * n], sets[2 * n + 1]) for n, role in enumerate(self.roles)}
         degree = incidences(x.graph)
@@ -105,7 +106,7 @@ class NeuralGraphLayer(eqx.Module):
         for a, n, h in zip(
             x.nodes.arrays, nodes, heard.sums(x.nodes.arrays, x.nodes.channels), strict=True
         ):
-            out.append(a + apply(self.activation(apply(n, self.inner) + h), self.outer))
+            out.append(a + times(self.activation(times(n, self.inner) + h), self.outer))
         return GraphFeatures(
             Features(tuple(out), x.nodes.structure, x.nodes.groups),
             Features(tuple(edges), x.edges.structure, x.edges.groups),
@@ -116,11 +117,11 @@ class NeuralGraphLayer(eqx.Module):
         """The update of one stack of edge sets; what its ends hear is handed to ``heard``."""
         rank, ends = a.ndim - 2, ends_of(graph, members)
         count = str(len(ends))
-        u = apply(rms(a, self.gains[1]), self.meets[count])
+        u = times(rms(a, self.gains[1]), self.meets[count])
         for end, sets in ends:
             u = u + spread(speaks[end.role][0].take(sets), end.at, rank)
         scale, shift, update = jnp.split(
-            apply(self.activation(u / len(ends) ** 0.5), self.modulates[count]), 3, axis=-1
+            times(self.activation(u / len(ends) ** 0.5), self.modulates[count]), 3, axis=-1
         )
         values = [spread(speaks[end.role][1].take(sets), end.at, rank) for end, sets in ends]
         for n, (end, sets) in enumerate(ends):
@@ -135,7 +136,7 @@ class NeuralGraphLayer(eqx.Module):
                     if axes
                     else jnp.concatenate([message] * 3 + [jnp.zeros_like(message)], axis=-1)
                 )
-            message = in_order(apply(message, hears), end.at)
+            message = in_order(times(message, hears), end.at)
             weight = jnp.asarray([degree[s] ** -0.5 for s in sets], message.dtype)
             heard.add(sets, message * weight.reshape(-1, *(1 for _ in message.shape[1:])))
         return update

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
+from ..blocks.product import times
 from ..graph.derive import Graph
 from ..graph.features import (
     Collected,
@@ -29,7 +30,7 @@ from ..graph.features import (
     in_order,
     spread,
 )
-from ..graph.layers import apply, columns, counts_of, maps, nested, rms, roles_of
+from ..graph.layers import columns, counts_of, maps, nested, rms, roles_of
 from ..graph.trunk import GraphTrunk
 from .registry import register_method
 
@@ -104,7 +105,7 @@ class RelationalAttentionLayer(eqx.Module):
     def __call__(self, x: GraphFeatures) -> GraphFeatures:
         """Features of the same shapes and dtype."""
         nodes = [rms(a, self.gains[0]) for a in x.nodes.arrays]
-        said = columns([apply(a, self.says) for a in nodes], 4 * len(self.roles) + 2)
+        said = columns([times(a, self.says) for a in nodes], 4 * len(self.roles) + 2)
         sets = [Sets(part, x.nodes.groups) for part in said[:-2]]
         speaks = {role: sets[4 * n : 4 * n + 4] for n, role in enumerate(self.roles)}
         attended, heard = Collected(x.nodes.groups), Collected(x.nodes.groups)
@@ -119,9 +120,9 @@ class RelationalAttentionLayer(eqx.Module):
             values, weights = total[..., :c], total[..., c:]
             weights = jnp.where(weights > 0, weights, 1)  # nodes on which no block lies
             values = values / jnp.repeat(weights, c // self.heads, axis=-1)
-            a = a + h + apply(values.astype(a.dtype), self.joins)
-            hidden = self.activation(apply(rms(a, self.gains[2]), self.inner))
-            out.append(a + apply(hidden, self.outer))
+            a = a + h + times(values.astype(a.dtype), self.joins)
+            hidden = self.activation(times(rms(a, self.gains[2]), self.inner))
+            out.append(a + times(hidden, self.outer))
         return GraphFeatures(
             Features(tuple(out), x.nodes.structure, x.nodes.groups),
             Features(tuple(edges), x.edges.structure, x.edges.groups),
@@ -133,7 +134,7 @@ class RelationalAttentionLayer(eqx.Module):
         rank, ends = a.ndim - 2, ends_of(graph, members)
         count = str(len(ends))
         edge_keys, scale, shift, hidden = jnp.split(
-            apply(rms(a, self.gains[1]), self.meets[count]), 4, axis=-1
+            times(rms(a, self.gains[1]), self.meets[count]), 4, axis=-1
         )
         queries, keys, values, tells = (
             [spread(speaks[end.role][what].take(sets), end.at, rank) for end, sets in ends]
@@ -153,7 +154,7 @@ class RelationalAttentionLayer(eqx.Module):
             total = jnp.sum(total, axis=aside(end.at, rank))
             attended.add(sets, in_order(total, end.at))
         hidden = self.activation((hidden + sum(tells)) / len(ends) ** 0.5)
-        return apply(hidden, self.updates[count])
+        return times(hidden, self.updates[count])
 
     def _by_head(self, x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:-1], self.heads, -1)

@@ -23,10 +23,10 @@ import jax.numpy as jnp
 from ...symmetry.spec import Spec
 from ..parts.norm import BlockNorm
 from ..universal.basis import Basis, IndexType, Read, Write
+from ..universal.restricted import RestrictedLinear
 from .end_trunk import Encoding, EndTrunk
 from .ends import Ends, at_outputs, recut
 from .registry import register_method
-from .restricted import RestrictedLinear
 from .universal import EquivariantLayer
 
 

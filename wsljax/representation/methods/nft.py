@@ -2,7 +2,7 @@
 
 Zhou, Yang, Jiang, Burns, Xu, Sokota, Kolter, Finn, *Neural Functional Transformers*, 2023, section 3.1. A
 weight attends to the weights that share its row's neuron or its column's neuron, biases included, and
-to the means of all blocks (see :mod:`.unit_attention`); blocks are told apart by the bias of their
+to the means of all blocks (see :mod:`..parts.unit_attention`); blocks are told apart by the bias of their
 embedding, inputs and outputs by position codes.
 """
 
@@ -17,12 +17,13 @@ import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
+from ..blocks.product import times
 from ..parts.norm import BlockNorm
+from ..parts.unit_attention import block_attention, unit_attention
 from ..universal.initial import normals
 from .end_trunk import Encoding, EndTrunk
 from .ends import Ends, recut
 from .registry import register_method
-from .unit_attention import block_attention, unit_attention
 
 
 class WeightAttention(eqx.Module):
@@ -62,13 +63,13 @@ class WeightAttention(eqx.Module):
 
     def __call__(self, x: Features) -> Features:
         """Features of the same shapes and dtype."""
-        qkv = jax.tree.map(lambda a: a @ self.project.astype(a.dtype), x)
+        qkv = jax.tree.map(lambda a: times(a, self.project), x)
         arrays = []
         for near, far in zip(
             unit_attention(qkv, self.heads), block_attention(qkv, self.heads), strict=True
         ):
             far = far.reshape(far.shape[0], *(1,) * (near.ndim - 2), far.shape[-1])
-            arrays.append((near + far) @ self.out.astype(near.dtype))
+            arrays.append(times(near + far, self.out))
         return Features(tuple(arrays), x.structure, x.groups)
 
 
@@ -88,12 +89,15 @@ class TransformerLayer(eqx.Module):
         *,
         heads: int,
         key: jax.Array,
+        expansion: int = 4,
         activation: Callable[[jax.Array], jax.Array] = jax.nn.gelu,
         dtype: jnp.dtype | type = jnp.float32,
     ):
+        if expansion < 1:
+            raise ValueError(f"`expansion` must be at least 1; got {expansion}")
         key_attention, key_mlp = jax.random.split(key)
         self.attention = WeightAttention(channels, heads=heads, key=key_attention, dtype=dtype)
-        wide = 4 * channels
+        wide = expansion * channels
         up, down = normals(key_mlp, ((channels, wide), (wide, channels)), dtype)
         self.up, self.down = up / channels**0.5, down / wide**0.5
         self.norms = BlockNorm(spec, channels, dtype=dtype), BlockNorm(spec, channels, dtype=dtype)
@@ -103,7 +107,7 @@ class TransformerLayer(eqx.Module):
         x = jax.tree.map(jnp.add, x, self.attention(self.norms[0](x)))
 
         def mlp(a: jax.Array) -> jax.Array:
-            return self.activation(a @ self.up.astype(a.dtype)) @ self.down.astype(a.dtype)
+            return times(self.activation(times(a, self.up)), self.down)
 
         return jax.tree.map(lambda a, b: a + mlp(b), x, self.norms[1](x))
 
@@ -130,6 +134,7 @@ def nft_trunk(
     *,
     key: jax.Array,
     heads: int | None = None,
+    expansion: int = 4,
     ends: Ends = "free",
     io_encoding: Encoding | None = "learned",
     activation: Callable[[jax.Array], jax.Array] = jax.nn.gelu,
@@ -141,6 +146,7 @@ def nft_trunk(
     Args:
         spec, channels, layers, key, dtype, options: see :class:`.LayeredTrunk`.
         heads: of attention; by default 8, or as many as divide the channels.
+        expansion: how many times as wide as its features the network for every weight is.
         ends: ``"free"`` as published, or ``"folded"``, which has fewer tokens; see :mod:`.ends`.
         io_encoding: what tells inputs, and outputs, apart where ends are free; see :func:`.nfn_trunk`.
         activation: a function of single numbers.
@@ -149,7 +155,13 @@ def nft_trunk(
 
     def draw(own: Spec, key: jax.Array) -> TransformerLayer:
         return TransformerLayer(
-            own, channels, heads=count, key=key, activation=activation, dtype=dtype
+            own,
+            channels,
+            heads=count,
+            key=key,
+            expansion=expansion,
+            activation=activation,
+            dtype=dtype,
         )
 
     return TransformerTrunk(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
 from ..blocks.indices import structure
+from ..blocks.product import times_stacked
 from ..universal.initial import normals
 from .by_kind import along, count, for_groups
 
@@ -79,7 +80,7 @@ class ChannelLinear(eqx.Module):
                     f"features have {a.shape[-1]} channels, the map takes {w.shape[1]}"
                 )
             rows = a.reshape(a.shape[0], -1, a.shape[-1])
-            y = jnp.matmul(rows, w.astype(a.dtype))
+            y = times_stacked(rows, w)
             arrays.append(y.reshape(*a.shape[:-1], w.shape[-1]))
         if self.bias is not None:
             biases = for_groups(self.bias, x, self.per)

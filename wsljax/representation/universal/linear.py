@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
 from ..blocks.indices import Structure, structure
+from ..blocks.product import times_stacked
 from ..blocks.stacks import Cell, assemble
 from .basis import Basis
 from .basis import basis as _basis
@@ -63,37 +64,12 @@ def universal_linear(
     matrices = assemble({**weights}, [[Cell(p.role.name, n) for n in p.members] for p in products])
     results = []
     for product, z, w in zip(products, operands, matrices, strict=True):
-        y = _dense(z.reshape(z.shape[0], -1, z.shape[-1]), w.astype(z.dtype))
+        y = times_stacked(z.reshape(z.shape[0], -1, z.shape[-1]), w)
         y = y.reshape(*z.shape[:-1], -1)
         if bias is not None and not product.types[0].key:
             y = y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
         results.append(y)
     return written(found, products, results, widths)
-
-
-def _dense(z: jax.Array, w: jax.Array) -> jax.Array:
-    """``(members, rows, c_in)`` times ``(members, c_in, c_out)``."""
-    product = _tall if z.shape[-2] >= w.shape[-1] else jnp.matmul
-    return product(z[0], w[0])[None] if z.shape[0] == 1 else product(z, w)
-
-
-@jax.custom_jvp
-def _tall(z: jax.Array, w: jax.Array) -> jax.Array:
-    """A matrix product with at least as many rows as columns.
-
-    Over a batch of networks the gradient in ``w`` contracts two axes, networks and rows, for which
-    XLA:CPU writes a transposed copy of all features. One product a network and a sum over networks is
-    the same and needs none; what it holds is no larger than the features. The tangent of ``w`` is made
-    to depend on the network (by a factor that is always 1), and reverse mode follows.
-    """
-    return jnp.matmul(z, w)
-
-
-@_tall.defjvp
-def _tall_jvp(primals, tangents):
-    (z, w), (dz, dw) = primals, tangents
-    one = jnp.where(z[(0,) * z.ndim] > 0, 1, 1).astype(w.dtype)
-    return _tall(z, w), jnp.matmul(dz, w) + jnp.matmul(z, dw * one)
 
 
 class UniversalLinear(eqx.Module):

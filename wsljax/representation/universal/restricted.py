@@ -19,9 +19,9 @@ import numpy as np
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
 from ..blocks.indices import Structure, structure
-from ..universal.basis import Basis, IndexType, Read, Write, basis
-from ..universal.initial import initial_weights
-from ..universal.linear import universal_linear
+from .basis import Basis, IndexType, Read, Write, basis
+from .initial import initial_weights
+from .linear import universal_linear
 
 
 class Rule(Protocol):
