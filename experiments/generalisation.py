@@ -36,7 +36,9 @@ def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -
     )  # fmt: skip
     every = len(networks)
     if config.last_only:
-        networks = networks.take(zoo.last_checkpoints(networks.columns["run"], networks.columns["step"]))
+        networks = networks.take(
+            zoo.last_checkpoints(networks.columns["run"], networks.columns["step"])
+        )
     networks = networks.take(zoo.finite_members(networks))
     split = zoo.split(np.asarray(networks.columns["run"]), SPLIT, key=jax.random.key(config.seed))
     parts = tuple(

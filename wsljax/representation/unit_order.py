@@ -1,7 +1,7 @@
 """An order of the units in which neighbours resemble each other.
 
 Weights put in it are smooth along their units, as a coordinate network wants them (Ashkenazi et al.,
-*NeRN*, 2023, section 3.3), and compute what they computed before.
+*NeRN*, 2023), and compute what they computed before.
 """
 
 from __future__ import annotations
