@@ -27,6 +27,8 @@ class Config:
     """The same for all rows."""
     rows: Mapping[str, Entry] = field(default_factory=dict)
     """The table, beside weight statistics and hyperparameters with trees, ridge and an MLP."""
+    predictors: tuple[str, ...] = ("ridge", "trees", "mlp")
+    """What is fitted to statistics and hyperparameters."""
     seed: int = 0
     """Of the zoo and the split."""
 
@@ -64,6 +66,6 @@ def get_config(size: str = "cpu") -> Config:
         return Config(changes=changes, rows=_rows(16), training=Training(weight_decay=0.3))
     few = {n: replace(e, channels=4, layers=1) for n, e in list(_rows(4).items())[1:4:2]}
     return Config(
-        zoo_size="tiny", changes={"models": 24}, rows=few,
-        training=Training(steps=20, batch=8, every=10, seeds=1),
+        zoo_size="tiny", changes={"models": 12, "epochs": 8, "snapshots": ()}, rows=few,
+        training=Training(steps=20, batch=8, every=10, seeds=1), predictors=("ridge",),
     )  # fmt: skip

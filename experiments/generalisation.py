@@ -24,6 +24,7 @@ from experiments._metanetworks.learn import Part, learn, logit, regression
 from experiments._metanetworks.populations import population
 from experiments._metanetworks.table import report, run_rows, text
 from wsljax import representation, train, zoo
+from wsljax.representation.baselines.evaluate import PREDICTORS
 
 SPLIT = (0.7, 0.15, 0.15)
 
@@ -76,7 +77,11 @@ def _baselines(networks, config, split, file: Path, about) -> dict[str, Any]:
     kept = json.loads(file.read_text()) if file.exists() else {}
     if kept.get("about") != about:
         found = representation.evaluate_baselines(
-            networks, config.target, split, key=jax.random.key(config.seed)
+            networks,
+            config.target,
+            split,
+            key=jax.random.key(config.seed),
+            predictors={name: PREDICTORS[name] for name in config.predictors},
         )
         kept = {"about": about, "rows": found}
         file.write_text(json.dumps(kept))

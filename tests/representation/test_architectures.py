@@ -22,11 +22,7 @@ CASES = registry.load()
 BY_DEFAULT = {
     "linen/resnet_groupnorm",  # groups, and channels within groups
     "linen/scan_transformer",  # units nested over a fixed axis, heads in them
-    "nnx/attention_grouped",  # heads within groups
-    "equinox/lstm",  # packed gates
     "raw/qkv_flat_split",  # alternatives
-    "raw/experts_list",
-    "raw/densenet",  # sums
     "raw/cubic_form",  # one set of units three times in one leaf
     "raw/product_units",  # units stored as a product
 }

@@ -289,6 +289,7 @@ def test_signal_keeps_its_size_through_a_deep_stack(name):
     assert all(0.2 < size < 2 for size in found.values()), found
 
 
+@pytest.mark.slow
 def test_plain_fan_in_would_not_keep_it():
     """What the initial weights are for: the usual draw multiplies the signal by thousands."""
     spec = spec_of(DEEP["mlp"])

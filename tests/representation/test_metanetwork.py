@@ -33,7 +33,12 @@ def distance(a, b) -> float:
     )
 
 
-@pytest.mark.parametrize("name", SPECS)
+def some(*kept):
+    """All specs, those that are not kept only with `-m slow`."""
+    return [pytest.param(n, marks=() if n in kept else pytest.mark.slow) for n in SPECS]
+
+
+@pytest.mark.parametrize("name", some("packed heads", "four times", "width one"))
 def test_answers_are_invariant_and_edits_equivariant(name):
     spec = spec_of(SPECS[name])
     net = Metanetwork(
@@ -135,7 +140,7 @@ def test_fixed_axes_lose_no_map(name):
     assert np.linalg.matrix_rank(np.asarray(draws).reshape(len(draws), -1)) == count
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", some("heads", "four times", "scanned", "mlp"))
 def test_pool_is_a_basis_of_the_invariant_linear_maps(name):
     """As many numbers as the group has orbits on coordinates, all independent."""
     spec = spec_of(SPECS[name])

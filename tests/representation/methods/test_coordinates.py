@@ -21,7 +21,13 @@ from wsljax.representation.unit_order import smooth_order
 KEY = jax.random.key(0)
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=() if n in ("heads", "four times") else pytest.mark.slow)
+        for n in SPECS
+    ],
+)
 def test_orders_are_elements_that_make_weights_smoother(name):
     spec = spec_of(SPECS[name])
     params = params_of(spec, jax.random.key(1))

@@ -289,7 +289,10 @@ def test_no_parameter_depends_on_a_width(method):
 # -- depths, ends ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    ["neural_graph", pytest.param("neural_graph_transformer", marks=pytest.mark.slow)],
+)
 def test_positions_by_depth_read_other_depths(method):
     own, other = mlp(2, 4, 3, 1), mlp(2, 5, 3, 6, 1)
     options = {"method": method, "positions": "depth", "dtype": jnp.float64}

@@ -153,7 +153,10 @@ def test_gradients_take_the_place_of_activations():
     assert distance(moved["outputs"], plain["outputs"]) < 1e-12
 
 
-@pytest.mark.parametrize("method", ["neural_graph", "neural_graph_transformer"])
+@pytest.mark.parametrize(
+    "method",
+    ["neural_graph", pytest.param("neural_graph_transformer", marks=pytest.mark.slow)],
+)
 def test_networks_with_probes_are_equivariant_and_learn_them(method):
     probes = probes_of(2, gradients=True)
     spec, params = probes.weights_spec, deep_params(2, 4, 5, 3)

@@ -20,7 +20,7 @@ def distance(a, b) -> float:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=() if n == "heads" else pytest.mark.slow) for n in EXACT],
+    [pytest.param(n, marks=() if n == "rnn" else pytest.mark.slow) for n in EXACT],
 )
 def test_rows_are_exact(name):
     spec = spec_of(SPECS[name])
