@@ -8,10 +8,8 @@ with trees, ridge and an MLP. What has been trained is kept; an interrupted run 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from configs.generalisation import SIZES, Config, get_config
-from experiments._metanetworks.learn import Part, learn, logit, regression
+from configs.generalisation import Config, get_config
+from experiments._metanetworks.learn import Part, logit, regression
 from experiments._metanetworks.populations import population
+from experiments._metanetworks.study import DATASETS, command_line, trainer
 from experiments._metanetworks.table import report, run_rows, text
-from wsljax import representation, train, zoo
+from wsljax import representation, zoo
 from wsljax.representation.baselines.evaluate import PREDICTORS
 
 SPLIT = (0.7, 0.15, 0.15)
@@ -54,14 +53,7 @@ def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -
         "split": [len(p.targets) for p in parts], "seed": config.seed,
         "training": dataclasses.asdict(config.training),
     }  # fmt: skip
-
-    def one(entry, seed):
-        total = config.training.steps
-        with train.progress(total, entry.method, enabled=False if quiet else None) as bar:
-            found = learn(entry, networks.spec, parts, goal, config.training, seed=seed, log=bar)
-        kept = found._asdict()
-        return {name: kept[name] for name in ("scores", "parameters", "seconds", "history")}
-
+    one = trainer(networks.spec, parts, goal, config.training, quiet=quiet)
     rows = run_rows(
         config.rows, config.training.seeds, one, folder / "rows.jsonl", about=about, quiet=quiet
     )
@@ -98,30 +90,17 @@ def _baselines(networks, config, split, file: Path, about) -> dict[str, Any]:
     return out
 
 
+def _on(config: Config, dataset: str) -> Config:
+    options = {**config.changes.get("options", {}), "dataset": dataset}
+    return dataclasses.replace(config, changes={**config.changes, "options": options})
+
+
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="experiments.generalisation", description=__doc__)
-    parser.add_argument("--size", choices=SIZES, default="cpu")
-    parser.add_argument("--dataset", choices=("mnist", "fashion_mnist"), default="mnist")
-    parser.add_argument("--folder", type=Path, help="default runs/generalisation/<dataset>_<size>")
-    parser.add_argument("--rows", nargs="*", help="rows of the table; default all")
-    parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
-    parser.add_argument("--quiet", action="store_true")
-    given = parser.parse_args(arguments)
-    config = get_config(given.size)
-    options = {**config.changes.get("options", {}), "dataset": given.dataset}
-    config = dataclasses.replace(config, changes={**config.changes, "options": options})
-    if given.rows:
-        unknown = sorted(set(given.rows) - set(config.rows))
-        if unknown:
-            raise SystemExit(f"--rows: {unknown} not among {sorted(config.rows)}.")
-        config = dataclasses.replace(config, rows={n: config.rows[n] for n in given.rows})
-    folder = given.folder or Path("runs/generalisation") / f"{given.dataset}_{given.size}"
-    command = f"python -m experiments.generalisation --size {given.size} --dataset {given.dataset}"
-    command += " --data FOLDER" if given.data else ""
-    return run(config, folder, data=given.data, command=command, quiet=given.quiet)
+    return command_line(
+        "generalisation", __doc__, get_config, run, arguments, datasets=DATASETS, choose=_on
+    )
 
 
 if __name__ == "__main__":
     main()
-    sys.exit(0)

@@ -8,20 +8,18 @@ images, with the trivial baselines. What has been trained is kept; an interrupte
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from configs.inr_classification import SIZES, Config, get_config
-from experiments._metanetworks.learn import classification, learn
+from configs.inr_classification import Config, get_config
+from experiments._metanetworks.learn import classification
 from experiments._metanetworks.populations import parts_of, population
+from experiments._metanetworks.study import DATASETS, command_line, trainer
 from experiments._metanetworks.table import report, run_rows, text
-from wsljax import train
 
 
 def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -> dict[str, Any]:
@@ -36,22 +34,12 @@ def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -
     parts = parts_of(networks, "label", seed=config.seed)
     labels = np.asarray(networks.columns["label"])
     goal = classification(int(labels.max()) + 1)
-    spec = networks.spec
     about = {
         "dataset": config.dataset, "networks": len(networks), "seed": config.seed,
         "split": [len(p.targets) for p in parts], "training": dataclasses.asdict(config.training),
         "psnr": float(np.mean(networks.columns["psnr"])),
     }  # fmt: skip
-
-    def one(entry, seed):
-        total = config.training.steps
-        with train.progress(total, entry.method, enabled=False if quiet else None) as bar:
-            found = learn(entry, spec, parts, goal, config.training, seed=seed, log=bar)
-        return {
-            "scores": found.scores, "parameters": found.parameters, "seconds": found.seconds,
-            "history": found.history,
-        }  # fmt: skip
-
+    one = trainer(networks.spec, parts, goal, config.training, quiet=quiet)
     rows = run_rows(
         config.rows, config.training.seeds, one, folder / "rows.jsonl", about=about, quiet=quiet
     )
@@ -72,28 +60,10 @@ def _constant(parts, counts) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="experiments.inr_classification", description=__doc__)
-    parser.add_argument("--size", choices=SIZES, default="cpu")
-    parser.add_argument("--dataset", choices=("mnist", "fashion_mnist"), default="mnist")
-    parser.add_argument("--folder", type=Path, help="default runs/inr_classification/<size>")
-    parser.add_argument("--rows", nargs="*", help="rows of the table; default all")
-    parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
-    parser.add_argument("--quiet", action="store_true")
-    given = parser.parse_args(arguments)
-    config = dataclasses.replace(get_config(given.size), dataset=given.dataset)
-    if given.rows:
-        unknown = sorted(set(given.rows) - set(config.rows))
-        if unknown:
-            raise SystemExit(f"--rows: {unknown} not among {sorted(config.rows)}.")
-        config = dataclasses.replace(config, rows={n: config.rows[n] for n in given.rows})
-    folder = given.folder or Path("runs/inr_classification") / f"{given.dataset}_{given.size}"
-    command = (
-        f"python -m experiments.inr_classification --size {given.size} --dataset {given.dataset}"
+    return command_line(
+        "inr_classification", __doc__, get_config, run, arguments, datasets=DATASETS
     )
-    command += " --data FOLDER" if given.data else ""
-    return run(config, folder, data=given.data, command=command, quiet=given.quiet)
 
 
 if __name__ == "__main__":
     main()
-    sys.exit(0)

@@ -1,0 +1,94 @@
+"""What the studies have in common: their command line, and the training of one row."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from configs._metanetworks import SIZES, Entry, Training
+from experiments._metanetworks.learn import Goal, Part, learn
+from wsljax import train
+from wsljax.symmetry import Spec
+
+DATASETS = ("mnist", "fashion_mnist")
+
+
+def command_line(
+    study: str,
+    about: str | None,
+    get_config: Callable[[str], Any],
+    run: Callable[..., dict[str, Any]],
+    arguments: Sequence[str] | None = None,
+    *,
+    datasets: Sequence[str] = (),
+    choose: Callable[[Any, str], Any] | None = None,
+) -> dict[str, Any]:
+    """Read the command line of a study, and run it.
+
+    Args:
+        study: name of the module in `experiments`.
+        about: its docstring.
+        get_config: the config of a size; a dataclass with `rows`, a dict by name.
+        run: `run(config, folder, data=, command=, quiet=)`.
+        arguments: of the command line; None for those of the process.
+        datasets: what `--dataset` may be, the default first; without any there is no such option.
+        choose: `choose(config, dataset)`; None if the config has a field `dataset`.
+
+    Returns:
+        What `run` does.
+    """
+    parser = argparse.ArgumentParser(prog=f"experiments.{study}", description=about)
+    parser.add_argument("--size", choices=SIZES, default="cpu")
+    if datasets:
+        parser.add_argument("--dataset", choices=tuple(datasets), default=datasets[0])
+    where = "<dataset>_<size>" if datasets else "<size>"
+    parser.add_argument("--folder", type=Path, help=f"default runs/{study}/{where}")
+    parser.add_argument("--rows", nargs="*", help="rows of the table; default all")
+    parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
+    parser.add_argument("--quiet", action="store_true")
+    given = parser.parse_args(arguments)
+    config = get_config(given.size)
+    command, name = f"python -m experiments.{study} --size {given.size}", given.size
+    if datasets:
+        choose = choose or (lambda c, dataset: dataclasses.replace(c, dataset=dataset))
+        config = choose(config, given.dataset)
+        command, name = f"{command} --dataset {given.dataset}", f"{given.dataset}_{given.size}"
+    if given.rows:
+        config = dataclasses.replace(config, rows=chosen_rows(config.rows, given.rows))
+    command += " --data FOLDER" if given.data else ""
+    folder = given.folder or Path("runs") / study / name
+    return run(config, folder, data=given.data, command=command, quiet=given.quiet)
+
+
+def chosen_rows(rows: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Some rows of a table, by name.
+
+    Raises:
+        SystemExit: there is no such row.
+    """
+    unknown = sorted(set(names) - set(rows))
+    if unknown:
+        raise SystemExit(f"--rows: {unknown} not among {sorted(rows)}.")
+    return {name: rows[name] for name in names}
+
+
+def trainer(
+    spec: Spec,
+    parts: tuple[Part, Part, Part],
+    goal: Goal,
+    training: Training,
+    *,
+    quiet: bool = False,
+) -> Callable[[Entry, int], dict[str, Any]]:
+    """What `table.run_rows` takes: trains an entry with a seed, and says what is kept of it."""
+
+    def one(entry: Entry, seed: int) -> dict[str, Any]:
+        enabled = False if quiet else None
+        with train.progress(training.steps, entry.method, enabled=enabled) as bar:
+            found = learn(entry, spec, parts, goal, training, seed=seed, log=bar)._asdict()
+        return {name: found[name] for name in ("scores", "parameters", "seconds", "history")}
+
+    return one
