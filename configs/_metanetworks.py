@@ -28,6 +28,13 @@ class Entry:
     """Options of its pool."""
     noise: float = 0.0
     """Relative noise on the weights in training."""
+    views: int = 1
+    """Networks of each training sample, fitted from as many starts, where a study has them."""
+    probes: int = 0
+    """Learned inputs at which the networks are run: activations and results are read beside weights."""
+    start: str = "own"
+    """Where networks were fitted from: "own", a random start of each, or "learnt", one for all of them,
+    from which a few steps are enough; it is read beside the weights."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from wsljax.symmetry import Spec
 BATCH = 128
 """Networks that are measured together."""
 
+Draw = Callable[..., Any]
+
 
 class Part(NamedTuple):
     """Networks and what is to be said of them: `(networks, ...)` everywhere."""
@@ -70,15 +72,16 @@ def learn(
     *,
     seed: int,
     log: Any = None,
+    draw: Draw | None = None,
 ) -> Learnt:
-    """Train on the first part, choose the step on the second, measure once on the third."""
+    """Train on the first part, choose the step on the second, measure once on the third.
+
+    `draw(entry, spec, params, out, key=)` makes the module to be trained, from the weights of one
+    network to an answer; `params` are training networks. By default it is a metanetwork.
+    """
     key_draw, key_fit = jax.random.split(jax.random.key(seed))
     first, second, third = parts
-    scales = representation.block_scales(spec, first.params)
-    net = representation.Metanetwork(
-        spec, entry.channels, entry.layers, goal.out, key=key_draw, method=entry.method,
-        pooling=dict(entry.pooling), scales=scales, **entry.options,
-    )  # fmt: skip
+    net = (draw or metanetwork)(entry, spec, first.params, goal.out, key=key_draw)
     start = time.perf_counter()
     result = train.fit(
         loss_of(goal, changed(entry, spec)), net, first._asdict(), key=key_fit,
@@ -90,6 +93,29 @@ def learn(
     found = answers(result.best, third.params)
     count = sum(x.size for x in jax.tree.leaves(eqx.filter(net, eqx.is_inexact_array)))
     return Learnt(found, goal.score(found, third.targets), count, seconds, result.history)
+
+
+def metanetwork(entry: Entry, spec: Spec, params: Any, out: int, *, key: jax.Array) -> Any:
+    """The metanetwork of an entry.
+
+    Raises:
+        ValueError: the entry asks for probes, or for networks of a learnt start, which a study must
+            know how to read; see `reading.reader`.
+    """
+    if entry.probes or entry.start != "own":
+        raise ValueError(
+            "this study reads weights alone; entries with probes or start='learnt' need `draw="
+            "reading.reader(...)`."
+        )
+    return drawn(entry, spec, representation.block_scales(spec, params), out, key=key)
+
+
+def drawn(entry: Entry, spec: Spec, scales: Mapping[str, float], out: int, *, key: jax.Array):
+    """A `representation.Metanetwork` with the options of an entry."""
+    return representation.Metanetwork(
+        spec, entry.channels, entry.layers, out, key=key, method=entry.method,
+        pooling=dict(entry.pooling), scales=scales, **entry.options,
+    )  # fmt: skip
 
 
 def loss_of(goal: Goal, change: Callable[[Any, jax.Array], Any]) -> Callable[..., jax.Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ import numpy as np
 
 from experiments._metanetworks.learn import Part
 from experiments.build_zoo import CONFIGS, build, load_config
-from wsljax import zoo
+from wsljax import symmetry, zoo
+
+INPUTS = 16
+"""Inputs at which symmetry is looked for."""
 
 
 def population(
@@ -23,6 +26,7 @@ def population(
     data: str | Path | None = None,
     changes: Mapping[str, Any] | None = None,
     quiet: bool = False,
+    kinds: Sequence[str] | None = None,
 ) -> zoo.Population:
     """A zoo of `configs/zoo`, in memory; built in `folder` unless it is there.
 
@@ -33,6 +37,9 @@ def population(
         data: a folder of image files.
         changes: options of the config that are to be others.
         quiet: no bars and tables.
+        kinds: of symmetry, as in `symmetry.infer`, found at a network of the population and at inputs
+            that it was measured at. The stored spec, which is the default, was found from shapes: it
+            has permutations only.
     """
     config = load_config(CONFIGS / f"{name}.py", size)
     changes = dict(changes or {})
@@ -41,7 +48,19 @@ def population(
     config = dataclasses.replace(config, **changes)
     place = Path(folder) / "_".join([name, size, *(f"{k}{v}" for k, v in _words(changes))])
     build(config, place, data=data, quiet=quiet)
-    return zoo.open(place / "networks").population()
+    stored = zoo.open(place / "networks")
+    found = stored.population()
+    return found if kinds is None else found.with_spec(_inferred(found, stored.evaluation, kinds))
+
+
+def _inferred(networks: zoo.Population, measured: Any, kinds: Sequence[str]) -> Any:
+    """The symmetry of the first network at some of the inputs that it was measured at."""
+    row = networks.row(0)
+    inputs = measured.inputs[:: max(1, len(measured.inputs) // INPUTS)][:INPUTS]
+    return symmetry.infer(
+        lambda params, x: networks.function.apply(params, x, row), networks[0], inputs,
+        kinds=tuple(kinds),
+    )  # fmt: skip
 
 
 def _words(changes: Mapping[str, Any]) -> list[tuple[str, str]]:

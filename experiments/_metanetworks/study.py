@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from configs._metanetworks import SIZES, Entry, Training
-from experiments._metanetworks.learn import Goal, Part, learn
+from experiments._metanetworks.learn import Draw, Goal, Learnt, Part, learn
 from wsljax import train
 from wsljax.symmetry import Spec
 
@@ -25,6 +25,7 @@ def command_line(
     *,
     datasets: Sequence[str] = (),
     choose: Callable[[Any, str], Any] | None = None,
+    several: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Read the command line of a study, and run it.
 
@@ -36,6 +37,8 @@ def command_line(
         arguments: of the command line; None for those of the process.
         datasets: what `--dataset` may be, the default first; without any there is no such option.
         choose: `choose(config, dataset)`; None if the config has a field `dataset`.
+        several: fields of the config that are tuples of words, and what words there are; each is an
+            option, by default as the config has it.
 
     Returns:
         What `run` does.
@@ -47,6 +50,8 @@ def command_line(
     where = "<dataset>_<size>" if datasets else "<size>"
     parser.add_argument("--folder", type=Path, help=f"default runs/{study}/{where}")
     parser.add_argument("--rows", nargs="*", help="rows of the table; default all")
+    for name, words in (several or {}).items():
+        parser.add_argument(f"--{name}", nargs="+", choices=tuple(words), help="default by size")
     parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args(arguments)
@@ -58,6 +63,10 @@ def command_line(
         command, name = f"{command} --dataset {given.dataset}", f"{given.dataset}_{given.size}"
     if given.rows:
         config = dataclasses.replace(config, rows=chosen_rows(config.rows, given.rows))
+    for field in several or ():
+        if getattr(given, field):
+            config = dataclasses.replace(config, **{field: tuple(getattr(given, field))})
+            command += f" --{field} {' '.join(getattr(given, field))}"
     command += " --data FOLDER" if given.data else ""
     folder = given.folder or Path("runs") / study / name
     return run(config, folder, data=given.data, command=command, quiet=given.quiet)
@@ -81,14 +90,26 @@ def trainer(
     goal: Goal,
     training: Training,
     *,
+    draw: Draw | None = None,
+    keep: Callable[[Entry, int, Learnt], None] | None = None,
     quiet: bool = False,
 ) -> Callable[[Entry, int], dict[str, Any]]:
-    """What `table.run_rows` takes: trains an entry with a seed, and says what is kept of it."""
+    """What `table.run_rows` takes: trains an entry with a seed, and says what is kept of it.
+
+    Args:
+        spec, parts, goal, training, draw: see `learn`.
+        keep: `keep(entry, seed, learnt)`, called with all that came of it.
+        quiet: no bar.
+    """
 
     def one(entry: Entry, seed: int) -> dict[str, Any]:
         enabled = False if quiet else None
         with train.progress(training.steps, entry.method, enabled=enabled) as bar:
-            found = learn(entry, spec, parts, goal, training, seed=seed, log=bar)._asdict()
-        return {name: found[name] for name in ("scores", "parameters", "seconds", "history")}
+            found = learn(entry, spec, parts, goal, training, seed=seed, log=bar, draw=draw)
+        if keep is not None:
+            keep(entry, seed, found)
+        return {
+            name: getattr(found, name) for name in ("scores", "parameters", "seconds", "history")
+        }
 
     return one
