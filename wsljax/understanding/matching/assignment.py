@@ -1,0 +1,84 @@
+"""Linear assignment: to each row of a matrix a column of its own, at least cost in all.
+
+On hosts it is SciPy's solver (shortest augmenting paths: R. Jonker, A. Volgenant, Computing 38, 1987, in the
+form of D. F. Crouse, IEEE Trans. Aerosp. Electron. Syst. 52, 2016), called directly for values and through
+a callback inside of ``jit``. On accelerators it is :func:`~.device_assignment.assign_on_device`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsljax._compat import is_tracer
+
+from .device_assignment import assign_on_device
+
+BACKENDS = ("auto", "scipy", "device")
+
+
+def linear_assignment(cost: Any, *, maximise: bool = False, backend: str = "auto") -> jax.Array:
+    """The column of each row in an assignment of least total cost; exact, up to rounding.
+
+    Works under ``jit`` and ``vmap``; gradients do not pass.
+
+    Args:
+        cost: ``(..., rows, columns)``, no more rows than columns; finite.
+        maximise: find the assignment of largest total instead.
+        backend: ``"scipy"`` on the host, ``"device"`` as a jitted program where the array is, ``"auto"``:
+            SciPy if the default device is a CPU.
+
+    Returns:
+        ``(..., rows)`` integers: ``cost[..., i, out[..., i]]`` are the chosen entries.
+
+    Raises:
+        ValueError: for fewer than two axes, more rows than columns, an unknown backend, or (for values,
+            not tracers) entries that are not finite.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> cost = jnp.array([[4.0, 1.0, 3.0], [2.0, 0.0, 5.0], [3.0, 2.0, 2.0]])
+        >>> linear_assignment(cost).tolist()
+        [1, 0, 2]
+        >>> linear_assignment(jnp.stack([cost, -cost]), maximise=True).tolist()
+        [[0, 2, 1], [1, 0, 2]]
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"`backend` must be one of {BACKENDS}, got {backend!r}")
+    shape = np.shape(cost)
+    if len(shape) < 2 or shape[-2] > shape[-1]:
+        raise ValueError(
+            f"`cost` has shape {shape}; expected (..., rows, columns) with no more rows than columns: "
+            "transpose it, or pad with columns that cost too much"
+        )
+    traced = is_tracer(cost)
+    if not traced and not np.all(np.isfinite(np.asarray(cost, np.float64))):
+        raise ValueError("`cost` has entries that are NaN or infinite")
+    if backend == "auto":
+        backend = "scipy" if jax.default_backend() == "cpu" else "device"
+    if backend == "scipy" and not traced:
+        return jnp.asarray(assign_on_host(np.asarray(cost), maximise=maximise))
+    cost = jax.lax.stop_gradient(jnp.asarray(cost))
+    if not jnp.issubdtype(cost.dtype, jnp.floating):
+        cost = cost.astype(jnp.float32)
+    if backend == "scipy":
+        out = jax.ShapeDtypeStruct(shape[:-1], jnp.int32)
+        call = lambda c: assign_on_host(np.asarray(c), maximise=maximise)  # noqa: E731
+        return jax.pure_callback(call, out, cost, vmap_method="broadcast_all")
+    solve = assign_on_device
+    for _ in shape[:-2]:
+        solve = jax.vmap(solve)
+    return solve(-cost if maximise else cost)
+
+
+def assign_on_host(cost: np.ndarray, *, maximise: bool = False) -> np.ndarray:
+    """As :func:`linear_assignment`, for numpy arrays and by SciPy."""
+    from scipy.optimize import linear_sum_assignment
+
+    out = np.empty(cost.shape[:-1], np.int32)
+    for index in np.ndindex(cost.shape[:-2]):
+        out[index] = linear_sum_assignment(cost[index], maximize=maximise)[1]
+    return out

@@ -1,0 +1,247 @@
+"""Coordinate ascent on the host, in numpy, many pairs of models side by side.
+
+One set of units after the other is given its best exchange, the others held, until no set can gain. A set
+is visited again only if a neighbour moved, and what its gains are made of is kept: only the shares of
+blocks that changed are computed anew, and, where few of a neighbour's units moved, only what those add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from .assignment import assign_on_host
+from .exchange import Arrays, agreement, compose, exchange, identity, place_gains, rows
+from .family import best_exchange, first_exchange, keep_where, picked
+from .problem import Place, Problem, anchored_order
+
+FEW = 0.25
+"""A neighbour of which a smaller share moved changes gains by what moved alone."""
+NEARER = (0.0, 0.3, 1.0, 3.0)
+"""How much an exchange is held back, in turn, where the linearised problem promises too much."""
+
+
+class Found(NamedTuple):
+    """Attributes:
+    element: ``{units: (pairs, *copies, size)}``.
+    value: ``<a, act(element, b)>`` for each pair, float64.
+    history: the value after the start and after every sweep, ``(steps, pairs)``.
+    """
+
+    element: dict[str, np.ndarray]
+    value: np.ndarray
+    history: np.ndarray
+
+
+def assign(gains: np.ndarray) -> np.ndarray:
+    return assign_on_host(gains, maximise=True)
+
+
+class Ascent:
+    """Two stacks of blocks on the way to each other; ``b`` is what ``element`` has made of the given one."""
+
+    def __init__(self, problem: Problem, a: Arrays, b: Arrays, element: Arrays | None = None):
+        self.problem, self.a, self.b = problem, dict(a), dict(b)
+        self.pairs = max((x.shape[0] for x in (*a.values(), *b.values())), default=1)
+        self.identity = identity(np, problem, (self.pairs,))
+        self.element = dict(self.identity)
+        if element:
+            self.b = exchange(np, problem, self.b, element)
+            self.element = compose(np, problem, element, self.element)
+        self.kept: dict[str, np.ndarray] = {}
+        self.due = {u.name for u in problem.units}
+        dtypes = [x.dtype for x in self.b.values()]
+        self.precision = max((float(np.finfo(d).eps) for d in dtypes), default=1e-16)
+
+    # ------------------------------------------------------------------ the start
+    def start(self, names: Iterable[str]) -> None:
+        """Match these roots, and what is nested in them, from what is known without each other."""
+        problem, names = self.problem, list(names)
+        is_open = {m for n in names for m in (n, *(u.name for u in problem.nested(n)))}
+        for name in names:
+            moves = first_exchange(np, assign, problem, name, frozenset(is_open), self.a, self.b)
+            self.apply(moves)
+            is_open -= {name, *(m.name for m in problem.nested(name))}
+
+    # ------------------------------------------------------------------ sweeps
+    def sweep(self, order: Iterable[str]) -> bool:
+        """Visit all units that are due; whether any moved."""
+        moved = False
+        for name in order:
+            if name in self.due:
+                self.due.discard(name)
+                moved |= self.visit(name)
+        return moved
+
+    def visit(self, name: str) -> bool:
+        problem = self.problem
+        if not problem.linear(name):
+            return self._visit_by_value(name)
+        if problem.nested(name):
+            moves, value = best_exchange(np, assign, problem, name, self.a, self.b)
+            value = value.reshape(self.pairs, -1).sum(-1, dtype=np.float64)
+            shares = [self._value(p) for p in problem.places(name)]
+            now, size = sum(shares), sum(np.abs(s) for s in shares)
+        else:
+            gains = self._gains(name)
+            moves = {name: assign(gains)}
+            flat = lambda z: z.reshape(self.pairs, -1).astype(np.float64)  # noqa: E731
+            own = flat(np.diagonal(gains, axis1=-2, axis2=-1))
+            value = flat(picked(np, gains, moves[name])).sum(-1)
+            now, size = own.sum(-1), np.abs(own).sum(-1)
+        better = value > now + 4 * self.precision * size
+        if not better.any():
+            return False
+        self.apply(keep_where(np, better, moves, self.identity))
+        return True
+
+    def _visit_by_value(self, name: str) -> bool:
+        """An exchange of units that meet themselves: steps held back until one is a gain."""
+        problem, a, b = self.problem, self.a, self.b
+        blocks = {p.block.name: p.block for p in problem.places(name)}
+        part = Problem(tuple(blocks.values()), problem.units)
+        now = agreement(np, part, a, b)
+        size = sum(np.abs(self._value(p)) for p in problem.places(name))
+        spread, moved = None, False
+        for hold in NEARER:
+            if problem.nested(name):
+                if hold:
+                    break
+                moves, _ = best_exchange(np, assign, problem, name, a, b)
+            else:
+                gains = self._gains(name)
+                if spread is None:
+                    spread = gains.std((-2, -1), keepdims=True) * np.sqrt(gains.shape[-1])
+                moves = {name: assign(gains + hold * spread * np.eye(gains.shape[-1]))}
+            there = agreement(np, part, a, exchange(np, part, b, moves))
+            better = there > now + 4 * self.precision * size
+            if better.any():
+                self.apply(keep_where(np, better, moves, self.identity))
+                moved = True
+                if better.all():
+                    break
+                now = np.where(better, np.inf, now)  # these pairs have had their step
+                b = self.b
+        return moved
+
+    def apply(self, moves: Arrays) -> None:
+        """Exchange units of ``b``, and bring what is kept up to date."""
+        before = self.b
+        self.b = exchange(np, self.problem, before, moves)
+        self.element = compose(np, self.problem, moves, self.element)
+        moved = {n for n, m in moves.items() if not np.array_equal(m, self.identity[n])}
+        for name in moved:
+            self.due |= self.problem.neighbours[name]
+        for u in self.problem.units:
+            self._refresh(u.name, moves, moved, before)
+
+    # ------------------------------------------------------------------ gains, kept
+    def _value(self, place: Place) -> np.ndarray:
+        part = Problem((place.block,), ())
+        return agreement(np, part, self.a, self.b)
+
+    def _key(self, place: Place) -> str:
+        """Shares of blocks that no other units move are kept together."""
+        others = [n for n in place.block.axes if n in self.problem.by_name]
+        fixed = len(others) == 1
+        return f"{place.block.axes[place.axis]}:{'' if fixed else place.name}"
+
+    def _gains(self, name: str) -> np.ndarray:
+        groups: dict[str, list[Place]] = {}
+        for place in self.problem.places(name):
+            groups.setdefault(self._key(place), []).append(place)
+        for key, places in groups.items():
+            if key not in self.kept:
+                self.kept[key] = sum(place_gains(np, p, self.a, self.b) for p in places)
+        return sum(self.kept[key] for key in groups)
+
+    def _refresh(self, name: str, moves: Arrays, moved: set[str], before: Arrays) -> None:
+        for place in self.problem.places(name):
+            key = self._key(place)
+            if key not in self.kept or not moved & set(place.block.axes):
+                continue
+            others = [n for n in place.block.axes if n in moved and n != name]
+            own = name in moved
+            if place.block.axes.count(name) > 1 or (own and others) or len(others) > 1:
+                del self.kept[key]
+            elif own:
+                # only the columns change places, once for all places that are kept together
+                if place == next(p for p in self.problem.places(name) if self._key(p) == key):
+                    index = moves[name][..., None, :]
+                    self.kept[key] = _columns(self.kept[key], index)
+            elif not self._add_what_moved(key, place, others[0], moves, before):
+                del self.kept[key]
+
+    def _add_what_moved(self, key, place: Place, other: str, moves, before) -> bool:
+        axes = place.block.axes
+        if self.pairs > 1 or axes.count(other) > 1 or moves[other].ndim > 2:
+            return False
+        where = np.flatnonzero(moves[other][0] != np.arange(moves[other].shape[-1]))
+        if len(where) > FEW * moves[other].shape[-1]:
+            return False
+        name, k = place.block.name, 1 + axes.index(other)
+        cut = lambda z: rows(np, np.take(z, where, axis=k), _cut(place, k - 1, len(where)))  # noqa: E731
+        change = cut(self.b[name]) - cut(before[name])
+        self.kept[key] += np.matmul(cut(self.a[name]), change.swapaxes(-1, -2))
+        return True
+
+
+def _cut(place: Place, axis: int, size: int) -> Place:
+    block = place.block
+    shape = tuple(size if k == axis else n for k, n in enumerate(block.shape))
+    return Place(type(block)(block.name, block.path, block.axes, shape, block.parents), place.axis)
+
+
+def _columns(gains: np.ndarray, index: np.ndarray) -> np.ndarray:
+    if gains.ndim == 3 and len(gains) == 1:
+        return np.take(gains, index[0, 0], axis=-1)
+    return np.take_along_axis(gains, index, axis=-1)
+
+
+def ascend(
+    problem: Problem,
+    a: Arrays,
+    b: Arrays,
+    *,
+    seed: np.ndarray,
+    restarts: int = 1,
+    sweeps: int = 100,
+    start: str = "averages",
+    element: Arrays | None = None,
+) -> Found:
+    """Match stacks of blocks, ``(pairs, *block)``; one of the two stacks may be of length one.
+
+    See :func:`.weight_matching` for what the options mean.
+    """
+    best: Found | None = None
+    names = [u.name for u in problem.units]
+    for attempt in range(restarts):
+        rng = np.random.default_rng([*np.asarray(seed).ravel().tolist(), attempt])
+        state = Ascent(problem, a, b, element if best is None else best.element)
+        if attempt:
+            state.start(reopened(problem, attempt))
+        elif start == "averages":
+            state.start(anchored_order(problem))
+        history = [agreement(np, problem, state.a, state.b)]
+        for _ in range(sweeps):
+            if not state.sweep([names[i] for i in rng.permutation(len(names))]):
+                break
+            history.append(agreement(np, problem, state.a, state.b))
+        found = Found(state.element, history[-1], np.stack(history))
+        if best is None:
+            best = found
+        else:
+            better = found.value > best.value
+            element_ = keep_where(np, better, found.element, best.element)
+            best = Found(element_, np.where(better, found.value, best.value), best.history)
+    assert best is not None
+    return best
+
+
+def reopened(problem: Problem, attempt: int) -> list[str]:
+    """The roots that an attempt matches anew, from the best so far: half of them, drawn by its number."""
+    order = anchored_order(problem)
+    drawn = np.random.default_rng(attempt).permutation(len(order))[: max(1, len(order) // 2)]
+    return [order[i] for i in sorted(drawn)]

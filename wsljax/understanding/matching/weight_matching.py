@@ -1,0 +1,270 @@
+"""``weight_matching``: the exchange of units that brings one network closest to another.
+
+What is maximised is ``<a, act(g, b)>``, the same as minimising the Euclidean distance, over all
+permutations ``g`` of a spec (S. Ainsworth, J. Hayase, S. Srinivasa, "Git Re-Basin", ICLR 2023, section 3.2:
+weight matching by coordinate ascent). Three things are different here:
+
+* **The start.** From the identity, units tied to many blocks (a residual stream) are first matched against
+  noise and stay there. Here nothing is assumed about units that were not matched yet: of their axes only
+  sums are compared, which no exchange changes. This is the gradient of the relaxed objective at the centre
+  of all doubly stochastic matrices, the start of the Frank-Wolfe method for graph matching (J. Vogelstein et
+  al., PLoS ONE 10, 2015). The units of which most is known go first.
+* **Any spec.** Nested units (heads and what is inside, experts, stacks of layers) are matched from the inside
+  out; units that meet themselves in a block are moved on the linearised problem, where that is a gain.
+* **Many pairs at once.** Stacks of networks are matched side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wsljax._compat import is_tracer
+from wsljax.symmetry import Spec
+
+from . import host, traced
+from .problem import Problem, problem_of
+
+STARTS = ("averages", "identity")
+WHERE = ("auto", "host", "device")
+
+
+class Matching(NamedTuple):
+    """What was found; for stacks of models every array has their axis first.
+
+    Attributes:
+        element: ``spec.act(element, b)`` is ``b`` aligned to ``a``.
+        objective: ``<a, act(element, b)>``, the sum over all weights.
+        before: ``<a, b>``.
+    """
+
+    element: dict[str, jax.Array]
+    objective: jax.Array
+    before: jax.Array
+
+
+def weight_matching(
+    a: Any,
+    b: Any,
+    spec: Spec,
+    *,
+    key: jax.Array,
+    restarts: int = 1,
+    sweeps: int = 100,
+    start: str = "averages",
+    init: Mapping[str, Any] | None = None,
+    where: str = "auto",
+) -> Matching:
+    """Permutations of the units of ``b`` that align its weights to those of ``a``.
+
+    Args:
+        a, b: weights that match the spec. Either may be a stack (each leaf with one more axis in front, of
+            one length); the pairs are then matched side by side, a single network with each of the
+            other stack. Under ``jit`` and ``vmap`` pass single networks.
+        spec: whose permutations to use; its generators are left alone.
+        key: decides the order of visits.
+        restarts: how often to try; from the second on, half of the units of the best so far are
+            matched anew. The best is kept.
+        sweeps: visits of all units, at most; it ends when no exchange is a gain.
+        start: ``"averages"`` (see the module), or ``"identity"`` (from where the units are, or ``init``).
+        init: an element to start from; it may leave units out.
+        where: ``"host"`` for numpy and SciPy, which is fastest on CPUs, ``"device"`` for one jitted program,
+            ``"auto"`` for the host if the default device is a CPU and the weights are no tracers.
+
+    Returns:
+        :class:`Matching`.
+
+    Raises:
+        ValueError: for weights that do not match the spec or are not finite, unknown options, or
+            ``where="host"`` with tracers.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from wsljax import symmetry
+        >>> fn = lambda p, x: jax.nn.relu(x @ p["w"]) @ p["v"]
+        >>> k1, k2 = jax.random.split(jax.random.key(0))
+        >>> b = {"w": jax.random.normal(k1, (3, 5)), "v": jax.random.normal(k2, (5, 2))}
+        >>> spec = symmetry.infer(fn, b, jnp.ones((1, 3)), kinds=("permutation",))
+        >>> g = spec.sample(jax.random.key(1))
+        >>> a = spec.act(g, b)
+        >>> m = weight_matching(a, b, spec, key=jax.random.key(2))
+        >>> bool(jnp.all(m.element["h0"] == g["h0"]))
+        True
+    """
+    if start not in STARTS:
+        raise ValueError(f"`start` must be one of {STARTS}, got {start!r}")
+    if where not in WHERE:
+        raise ValueError(f"`where` must be one of {WHERE}, got {where!r}")
+    if restarts < 1 or sweeps < 0:
+        raise ValueError(
+            f"`restarts` must be positive and `sweeps` not negative, got {restarts}, {sweeps}"
+        )
+    is_traced = any(is_tracer(x) for x in (*jax.tree.leaves((a, b, init)), key))
+    if where == "host" and is_traced:
+        raise ValueError(
+            "`where='host'` needs values, not tracers: call outside of jit and vmap, or leave `where` out"
+        )
+    on_host = not is_traced and (
+        where == "host" or (where == "auto" and jax.default_backend() == "cpu")
+    )
+    options = {"restarts": restarts, "sweeps": sweeps, "start": start}
+    if on_host:
+        return _on_host(a, b, spec, key, init, options)
+    return _on_device(a, b, spec, key, init, options)
+
+
+def _on_host(a, b, spec: Spec, key, init, options) -> Matching:
+    (xs, many_a), (ys, many_b) = (_stacked(np, t, spec, w) for t, w in ((a, "a"), (b, "b")))
+    pairs = _pairs(xs, ys, many_a, many_b)
+    problem = problem_of(spec, _left_out(spec, xs))
+    rest = [b for b in xs if b not in {x.name for x in problem.blocks}]
+    part = {b.name for b in problem.blocks}
+    x, y = ({n: z for n, z in blocks.items() if n in part} for blocks in (xs, ys))
+    _check_finite(x, y)
+    element = None
+    if init is not None:
+        full = {n: v for n, v in init.items() if n in problem.by_name}
+        element = {n: _element_stack(np.asarray(v), problem, n, pairs) for n, v in full.items()}
+        element = host.identity(np, problem, (pairs,)) | element
+    seed = np.asarray(jax.random.key_data(key) if _is_key(key) else key)
+    found = host.ascend(problem, x, y, seed=seed, element=element, **options)
+    fixed = sum(_inner(xs[n], ys[n]) for n in rest) + np.zeros(pairs)
+    before = host.agreement(np, problem, x, y) + fixed
+    single = not (many_a or many_b)
+    out = spec.identity()
+    out = {u.name: out[u.name] for u in spec.units}
+    if not single:
+        out = {n: jnp.broadcast_to(v, (pairs, *v.shape)) for n, v in out.items()}
+    out |= {n: jnp.asarray(v[0] if single else v) for n, v in found.element.items()}
+    numbers = [found.value + fixed, before]
+    numbers = [jnp.asarray(v[0] if single else v, jnp.result_type(float)) for v in numbers]
+    return Matching(out, *numbers)
+
+
+def _on_device(a, b, spec: Spec, key, init, options) -> Matching:
+    (xs, many_a), (ys, many_b) = (_stacked(jnp, t, spec, w) for t, w in ((a, "a"), (b, "b")))
+    _pairs(xs, ys, many_a, many_b)
+    problem = problem_of(spec, _left_out(spec, xs))
+    one = partial(_match_on_device, problem, tuple(sorted(options.items())))
+    if init is not None:
+        init = host.identity(jnp, problem) | {
+            n: jnp.asarray(v) for n, v in init.items() if n in problem.by_name
+        }
+    if not (many_a or many_b):
+        squeeze = lambda blocks: {n: z[0] for n, z in blocks.items()}  # noqa: E731
+        element, value, before = one(squeeze(xs), squeeze(ys), key, init)
+    else:
+        axes = [{n: 0 if many else None for n in z} for z, many in ((xs, many_a), (ys, many_b))]
+        flat = [
+            z if m else {n: v[0] for n, v in z.items()} for z, m in ((xs, many_a), (ys, many_b))
+        ]
+        element, value, before = jax.vmap(one, (*axes, None, None))(*flat, key, init)
+    pairs = value.shape
+    identity = spec.identity()
+    out = {
+        u.name: jnp.broadcast_to(identity[u.name], (*pairs, *identity[u.name].shape))
+        for u in spec.units
+    }
+    return Matching(out | element, value, before)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _match_on_device(problem: Problem, options, xs, ys, key, init):
+    part = {b.name for b in problem.blocks}
+    x, y = ({n: z for n, z in blocks.items() if n in part} for blocks in (xs, ys))
+    fixed = sum((jnp.sum(xs[n] * ys[n]) for n in xs if n not in part), jnp.zeros(()))
+    if not problem.units:
+        return {}, fixed, fixed
+    element, value = traced.ascend(problem, x, y, key=key, element=init, **dict(options))
+    return element, value + fixed, host.agreement(jnp, problem, x, y) + fixed
+
+
+# ------------------------------------------------------------------------------------ weights to stacks of blocks
+def _stacked(xp, params: Any, spec: Spec, what: str) -> tuple[dict[str, Any], bool]:
+    """``{block: (pairs, *block)}`` of floating arrays, and whether ``params`` was a stack."""
+    leaves = jax.tree.leaves(params)
+    shapes = [leaf.shape for leaf in spec.leaves]
+    lead = {np.shape(x)[0] for x, s in zip(leaves, shapes) if np.ndim(x) == len(s) + 1}
+    stack = len(leaves) == len(shapes) and len(leaves) > 0 and len(lead) == 1
+    stack = stack and all(np.shape(x)[1:] == s for x, s in zip(leaves, shapes))
+    if xp is np:
+        return _host_blocks(params, spec, stack), stack
+    read = jax.vmap(spec.blocks) if stack else spec.blocks
+    try:
+        blocks = read(params)
+    except ValueError as e:
+        raise ValueError(f"`{what}`: {e}") from None
+    out = {}
+    for n, x in blocks.items():
+        x = x if stack else x[None]
+        out[n] = _floating(jnp, x)
+    return out, stack
+
+
+def _host_blocks(params: Any, spec: Spec, stack: bool) -> dict[str, np.ndarray]:
+    read = _read_stack if stack else _read
+    blocks = read(spec, params)
+    return {n: _floating(np, np.asarray(x)) for n, x in blocks.items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def _read(spec: Spec, params):
+    return {n: x[None] for n, x in spec.blocks(params).items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def _read_stack(spec: Spec, params):
+    return jax.vmap(spec.blocks)(params)
+
+
+def _floating(xp, x: Any) -> Any:
+    """Numbers of which products may be added: complex ones as pairs, short ones widened."""
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return xp.stack([x.real, x.imag], -1)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _left_out(spec: Spec, blocks: Mapping[str, Any]) -> tuple[str, ...]:
+    """Blocks that are no weights: integers, switches, keys."""
+    return tuple(n for n in blocks if not jnp.issubdtype(blocks[n].dtype, jnp.floating))
+
+
+def _pairs(xs, ys, many_a: bool, many_b: bool) -> int:
+    sizes = [
+        next(iter(z.values())).shape[0] for z, many in ((xs, many_a), (ys, many_b)) if many and z
+    ]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"`a` holds {sizes[0]} networks and `b` {sizes[1]}; they go by pairs")
+    return sizes[0] if sizes else 1
+
+
+def _check_finite(x, y) -> None:
+    for what, blocks in (("a", x), ("b", y)):
+        for n, z in blocks.items():
+            if not np.isfinite(z.sum(dtype=np.float64)) and not np.all(np.isfinite(z)):
+                raise ValueError(f"`{what}`: {n!r} has NaN or infinite weights")
+
+
+def _element_stack(v: np.ndarray, problem: Problem, name: str, pairs: int) -> np.ndarray:
+    shape = (*problem.copies(name), problem.by_name[name].size)
+    if v.shape not in (shape, (pairs, *shape)):
+        raise ValueError(f"init[{name!r}] has shape {v.shape}; expected {shape}")
+    return np.broadcast_to(v, (pairs, *shape)).astype(np.int32)
+
+
+def _inner(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return np.zeros(1)
+    flat = lambda z: z.reshape(len(z), -1).astype(np.float64)  # noqa: E731
+    return (flat(x) * flat(y)).sum(-1)
+
+
+def _is_key(key: Any) -> bool:
+    return jnp.issubdtype(getattr(key, "dtype", np.dtype(int)), jax.dtypes.prng_key)
