@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
 from ..methods.trunk import Trunk
+from ..parts.layers import draw_layers, run_layers
 from ..parts.probes import WEIGHTS, Probes
 from .derive import Graph, graph_of
 from .embed import GraphEmbed, Positions
@@ -66,8 +68,6 @@ class GraphTrunk(Trunk):
         Raises:
             ValueError: fewer than one layer; probes that are of another spec, or beside ``c_in``.
         """
-        if layers < 1:
-            raise ValueError(f"`layers` must be positive; got {layers}")
         if probes is not None and probes.weights_spec != spec:
             raise ValueError("`probes` were drawn for another spec; draw them for this one")
         if probes is not None and c_in is not None:
@@ -87,21 +87,13 @@ class GraphTrunk(Trunk):
             dtype=dtype,
         )
         graph = graph_of(seen)
-        self.layers = eqx.filter_vmap(lambda k: draw(graph, k))(
-            jax.random.split(key_layers, layers)
-        )
+        self.layers = draw_layers(partial(draw, graph), layers, key_layers)
         self.probes, self.unroll, self.remat = probes, unroll, remat
 
     def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> GraphFeatures:
         if self.probes is not None:
             blocks, spec = self.probes.with_blocks(blocks, spec)
-        arrays, rest = eqx.partition(self.layers, eqx.is_array)
-
-        def step(x: GraphFeatures, layer: eqx.Module) -> tuple[GraphFeatures, None]:
-            return eqx.combine(layer, rest)(x), None  # pyright: ignore[reportCallIssue]
-
-        step = jax.checkpoint(step) if self.remat else step
-        return jax.lax.scan(step, self.embed(blocks, spec), arrays, unroll=self.unroll)[0]
+        return run_layers(self.layers, self.embed(blocks, spec), self.unroll, self.remat)
 
     def make_pool(self, spec: Spec, channels: int, *, key: jax.Array, **options: Any) -> GraphPool:
         options = {"each": self.embed.positions == "learned", **options}

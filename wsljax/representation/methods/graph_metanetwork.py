@@ -30,6 +30,7 @@ from ..graph_batch.message_passing import GraphFeatures, LayerNorm, MessagePassi
 from ..graph_batch.parameter_graph import ParameterGraph, put
 from ..graph_batch.plan import DEFAULT_SIZES, Plan, Sizes
 from ..graph_batch.topology import SPREAD
+from ..parts.layers import draw_layers, run_layers
 from ..universal.initial import normals
 from .registry import register_method
 from .trunk import Trunk
@@ -116,8 +117,6 @@ class GraphMetanetwork(Trunk):
             unroll, remat: see :class:`.LayeredTrunk`.
             dtype: of the weights.
         """
-        if layers < 1:
-            raise ValueError(f"`layers` must be positive; got {layers}")
         keys = jax.random.split(key, 4)
         count = c_in or 1
         shapes = ((count, channels), (sizes.chunk * count, channels), (channels,))
@@ -131,7 +130,7 @@ class GraphMetanetwork(Trunk):
                 channels, key=key, activation=activation, aggregate=aggregate, dtype=dtype
             )
 
-        self.layers = eqx.filter_vmap(draw)(jax.random.split(keys[3], layers))
+        self.layers = draw_layers(draw, layers, keys[3])
         self.norms = (
             LayerNorm(channels, dtype),
             LayerNorm(channels, dtype),
@@ -183,16 +182,13 @@ class GraphMetanetwork(Trunk):
         edges = values / size + self.edge(t.edge_rows, dtype)[t.edge_type]
         nodes = self.node(t.node_rows, dtype)[t.node_type]
         graphs = jnp.broadcast_to(self.graph.astype(dtype), (t.graphs, len(self.graph)))
-        arrays, rest = eqx.partition(self.layers, eqx.is_array)
 
-        def step(carry: tuple, layer: Any) -> tuple[tuple, None]:
-            x = GraphFeatures(carry[0], carry[1], carry[2], t, len(graph.values))
-            x = eqx.combine(layer, rest)(x)
-            return (x.nodes, x.edges, x.graphs), None
+        def call(layer: MessagePassing, x: tuple) -> tuple:
+            y = layer(GraphFeatures(*x, t, len(graph.values)))
+            return y.nodes, y.edges, y.graphs
 
-        step = jax.checkpoint(step) if self.remat else step
-        carry = jax.lax.scan(step, (nodes, edges, graphs), arrays, unroll=self.unroll)[0]
-        nodes, edges, graphs = (norm(x) for norm, x in zip(self.norms, carry, strict=True))
+        x = run_layers(self.layers, (nodes, edges, graphs), self.unroll, self.remat, call)
+        nodes, edges, graphs = (norm(a) for norm, a in zip(self.norms, x, strict=True))
         return GraphFeatures(nodes, edges, graphs, t, len(graph.values))
 
     def make_pool(self, spec: Spec, channels: int, *, key: jax.Array, **options: Any) -> GraphPool:

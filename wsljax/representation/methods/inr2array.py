@@ -20,6 +20,7 @@ from ...symmetry.spec import Spec
 from ..blocks.features import Features, group
 from ..blocks.indices import Structure, structure
 from ..blocks.stacks import Cell, assemble
+from ..parts.layers import draw_layers, run_layers
 from ..parts.norm import BlockNorm
 from ..parts.unit_attention import attend
 from ..universal.initial import normals
@@ -203,7 +204,7 @@ class Inr2Array(eqx.Module):
         def draw(key: jax.Array) -> TransformerLayer:
             return TransformerLayer(own, channels, heads=count, key=key, dtype=dtype)
 
-        self.layers = eqx.filter_vmap(draw)(jax.random.split(keys[5], layers))
+        self.layers = draw_layers(draw, layers, keys[5])
         self.last = BlockNorm(own, channels, dtype=dtype)
         self.readout = self.trunk.make_readout(
             spec, channels, key=keys[6], scales=scales, dtype=dtype
@@ -237,12 +238,7 @@ class Inr2Array(eqx.Module):
             lambda a: a + self.spread(a.reshape(-1, a.shape[-1]), latents).reshape(a.shape),
             x,
         )
-        arrays, rest = eqx.partition(self.layers, eqx.is_array)
-
-        def step(x: Features, layer: TransformerLayer) -> tuple[Features, None]:
-            return eqx.combine(layer, rest)(x), None
-
-        x = self.last(jax.lax.scan(step, x, arrays)[0])
+        x = self.last(run_layers(self.layers, x))
         return target.unblocks(self.readout(x, spec), like=like)
 
     def __call__(self, params: Any, spec: Spec | None = None) -> Any:

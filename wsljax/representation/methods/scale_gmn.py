@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
 from ..blocks.stacks import Cell, assemble
+from ..parts.layers import draw_layers, run_layers
 from ..parts.pool import InvariantPool
 from ..scaling.embed import Scaled, ScaledEmbed, ScaledPool
 from ..scaling.messages import Group, Plan, at_site, message, outer, plan, rms
@@ -246,13 +247,7 @@ class ScaleGMN(ScaledTrunk):
             tuple(nodes),
             source,
         )
-        arrays, rest = eqx.partition(self.layers, eqx.is_array)
-
-        def step(x: State, layer: ScaleGMNLayer) -> tuple[State, None]:
-            return eqx.combine(layer, rest)(x), None
-
-        step = jax.checkpoint(step) if self.remat else step
-        x = jax.lax.scan(step, x, arrays, unroll=self.unroll)[0]
+        x = run_layers(self.layers, x, self.unroll, self.remat)
         return self._answer(found, own, x, sizes)
 
     @staticmethod
@@ -303,8 +298,6 @@ def scale_gmn_trunk(
             taken for the outputs.
         activation: a function of single numbers.
     """
-    if layers < 1:
-        raise ValueError(f"`layers` must be positive; got {layers}")
     key_embed, key_start, key_layers = jax.random.split(key, 3)
     embed = ScaledEmbed(
         spec, channels, key=key_embed, c_in=c_in, scales=scales, squares=True, dtype=dtype
@@ -315,5 +308,5 @@ def scale_gmn_trunk(
     def draw(key: jax.Array) -> ScaleGMNLayer:
         return ScaleGMNLayer(_draw(spec, channels, layers, key, dtype), bidirectional, activation)
 
-    drawn = eqx.filter_vmap(draw)(jax.random.split(key_layers, layers))
+    drawn = draw_layers(draw, layers, key_layers)
     return ScaleGMN(embed, start, drawn, unroll, remat)

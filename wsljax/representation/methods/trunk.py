@@ -19,6 +19,7 @@ from ...symmetry.spec import Spec
 from ..blocks.features import Features
 from ..parts.embed import Embed
 from ..parts.folding import feature_structure
+from ..parts.layers import draw_layers, run_layers
 from ..parts.pool import make_pool
 from ..parts.readout import Readout
 from ..universal.kronecker import KroneckerPool
@@ -107,14 +108,11 @@ class LayeredTrunk(Trunk):
             draw: makes one layer of a key: a module from features to features of as many channels.
             key: of the initial weights.
             c_in, scales: see :class:`.Embed`.
-            unroll: how many layers one step of the scan runs (compiles longer, may run faster).
-            remat: compute layers again in the backward pass instead of keeping what is in them.
+            unroll, remat: see :func:`~..parts.layers.run_layers`.
             fixed, up_to: what becomes of fixed axes, see :mod:`~..parts.folding`; layers must be drawn
                 for ``feature_structure(spec, fixed, up_to)``.
             dtype: of the weights.
         """
-        if layers < 1:
-            raise ValueError(f"`layers` must be positive; got {layers}")
         key_embed, key_layers = jax.random.split(key)
         self.fixed, self.up_to = fixed, up_to
         self.embed = Embed(
@@ -127,17 +125,11 @@ class LayeredTrunk(Trunk):
             up_to=up_to,
             dtype=dtype,
         )
-        self.layers = eqx.filter_vmap(draw)(jax.random.split(key_layers, layers))
+        self.layers = draw_layers(draw, layers, key_layers)
         self.unroll, self.remat = unroll, remat
 
     def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> Features:
-        arrays, rest = eqx.partition(self.layers, eqx.is_array)
-
-        def step(x: Features, layer: eqx.Module) -> tuple[Features, None]:
-            return eqx.combine(layer, rest)(x), None  # pyright: ignore[reportCallIssue]
-
-        step = jax.checkpoint(step) if self.remat else step
-        return jax.lax.scan(step, self.embed(blocks, spec), arrays, unroll=self.unroll)[0]
+        return run_layers(self.layers, self.embed(blocks, spec), self.unroll, self.remat)
 
     def make_pool(self, spec: Spec, channels: int, *, key: jax.Array, **options: Any) -> Any:
         if self.fixed == "kronecker":

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ..universal.initial import normals
+from .layers import run_layers
 from .norm import standardise
 
 
@@ -124,10 +125,5 @@ class SetEncoder(eqx.Module):
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         """``(n, C)``, and a mask ``(n,)`` that is true for what counts, to ``(C,)`` and ``(n, C)``."""
-
-        def step(x: jax.Array, block: SetBlock) -> tuple[jax.Array, None]:
-            return block(x, mask), None
-
-        step = jax.checkpoint(step) if self.remat else step
-        x = jax.lax.scan(step, x, self.blocks)[0]
+        x = run_layers(self.blocks, x, remat=self.remat, call=lambda block, x: block(x, mask))
         return self.pool(self.seed, x, mask)[0], x

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
-from ..blocks.features import Features
 from ..methods.trunk import Trunk
+from ..parts.layers import draw_layers, run_layers
 from ..parts.pool import InvariantPool
 from .embed import Scaled, ScaledEmbed, ScaledPool, ScaledReadout, by_parity
 from .pieces import pieces
@@ -58,24 +58,16 @@ class PieceTrunk(ScaledTrunk):
         dtype: jnp.dtype | type = jnp.float32,
     ):
         """As :class:`.LayeredTrunk`."""
-        if layers < 1:
-            raise ValueError(f"`layers` must be positive; got {layers}")
         key_embed, key_layers = jax.random.split(key)
         self.embed = ScaledEmbed(
             spec, channels, key=key_embed, c_in=c_in, scales=scales, dtype=dtype
         )
-        self.layers = eqx.filter_vmap(draw)(jax.random.split(key_layers, layers))
+        self.layers = draw_layers(draw, layers, key_layers)
         self.unroll, self.remat = unroll, remat
 
     def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> Scaled:
-        arrays, rest = eqx.partition(self.layers, eqx.is_array)
-
-        def step(x: Features, layer: eqx.Module) -> tuple[Features, None]:
-            return eqx.combine(layer, rest)(x), None  # pyright: ignore[reportCallIssue]
-
-        step = jax.checkpoint(step) if self.remat else step
         x, _, sizes = self.embed(blocks, spec)
-        x = jax.lax.scan(step, x, arrays, unroll=self.unroll)[0]
+        x = run_layers(self.layers, x, self.unroll, self.remat)
         source = self.embed.spec if spec is None else spec
         even = by_parity(source, x, jax.tree.map(jnp.square, x), x)
         return Scaled(x, even, (), sizes, source)
