@@ -53,3 +53,48 @@ class Training:
     """Steps between two evaluations on the validation networks, of which the best one counts."""
     seeds: int = 3
     """Trainings of each row."""
+
+
+@dataclass(frozen=True)
+class LearntStart:
+    """How one start of all fits is learnt, for entries with `start="learnt"`."""
+
+    steps: int = 2000
+    """Steps of Adam, each on a batch of fits."""
+    batch: int = 16
+    """Signals a step."""
+    rate: float = 1e-3
+    """Of the start, falling to zero by a cosine; thirty times that for the logarithms of the rates of
+    fits, three times for what reads classes."""
+    fit_steps: int = 4
+    """Gradient steps of a fit."""
+    fit_rate: float = 1e-2
+    """Rate of each weight in a fit, where its learning starts."""
+    guidance: float = 0.01
+    """Weight of the classes in the loss."""
+    gain: float = 100.0
+    """What changes of weights are multiplied by before classes are read."""
+    width: int = 256
+    """Of what reads them."""
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """Images, and the networks that draw them."""
+
+    dataset: str = "mnist"
+    """"mnist" or "fashion_mnist"; without files the digits of scikit-learn stand in."""
+    images: int = 8000
+    """How many, at most; each has one network of its own random start, and ..."""
+    views: int = 1
+    """... as many in all, for entries that want several to train on."""
+    zoo: str = "dws_siren"
+    """A config of `configs/zoo` of the task "signals"."""
+    zoo_size: str = "full"
+    """Its size."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the zoo that are others."""
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Of the images, for training, validation and test."""
+    learnt: LearntStart = LearntStart()
+    """For entries that want fits of a learnt start."""

@@ -5,50 +5,71 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from configs._metanetworks import SIZES, Entry, Training
+from configs._metanetworks import SIZES, Drawings, Entry, LearntStart, Training
 
-SINE = ("permutation", "sign", "phase")
-"""What leaves a sine network unchanged."""
+SINE = ("sign", "phase")
+"""What leaves a sine network unchanged, beside permutations."""
 
 
 @dataclass(frozen=True)
 class Config:
     """Every option of `python -m experiments.inr_classification`."""
 
-    dataset: str = "mnist"
-    """"mnist" or "fashion_mnist"; without files the digits of scikit-learn stand in."""
-    networks: int = 8000
-    """Sine networks, one for each image, each of its own start."""
-    zoo_size: str = "full"
-    """Size of the config `configs/zoo/dws_siren.py` that they are built by."""
+    drawings: Drawings = Drawings()
+    """Images, and the sine networks that draw them, each of its own start."""
     training: Training = Training()
     """The same for all rows."""
     rows: Mapping[str, Entry] = field(default_factory=dict)
     """The table."""
     seed: int = 0
-    """Of the zoo and the split."""
+    """Of the networks and the split."""
 
 
-def _rows(channels: int) -> dict[str, Entry]:
-    plain = {
+def methods(channels: int) -> dict[str, Entry]:
+    """A row for each method, all of one size."""
+    return {
         "flat MLP": Entry("flat", channels=4 * channels),
         "flat MLP, permutations": Entry("flat", channels=4 * channels, augment=("permutation",)),
         "pointwise (Deep Set)": Entry("pointwise", channels=2 * channels),
+        "set encoder (SNE)": Entry("set_encoder", channels=channels),
         "universal (UNF)": Entry("universal", channels=channels),
         "NFN": Entry("nfn", channels=channels),
         "DWS": Entry("dws", channels=channels),
         "NFT": Entry("nft", channels=channels),
         "neural graph": Entry("neural_graph", channels=channels),
         "neural graph transformer": Entry("neural_graph_transformer", channels=channels),
-        "ScaleGMN": Entry("scale_gmn", channels=channels),
-        "ScaleGMN-B": Entry("scale_gmn", {"bidirectional": True}, channels=channels),
+        "graph metanetwork": Entry("graph_metanetwork", channels=channels),
+        "monomial": Entry("monomial", channels=channels),
+        "ScaleGMN": Entry("scale_gmn", {"bidirectional": False}, channels=channels),
+        "ScaleGMN-B": Entry("scale_gmn", channels=channels),
     }
-    recipe = {
-        "universal + signs": Entry("universal", channels=channels, augment=("sign",)),
-        "universal + signs, phases": Entry("universal", channels=channels, augment=SINE),
-        "neural graph + signs, phases": Entry("neural_graph", channels=channels, augment=SINE),
+
+
+def recipe(channels: int, views: int, probes: int) -> dict[str, Entry]:
+    """What helps: each row has one thing more than the row before it, the first than "universal"."""
+    steps = {
+        "+ signs, phases": {"augment": SINE},
+        "+ views": {"views": views},
+        "+ probes": {"probes": probes},
+        "+ sign-equivariant layers": {"method": "scale_gmn"},
     }
-    return plain | recipe
+    row, rows = Entry("universal", channels=channels), {}
+    for name, more in steps.items():
+        row = replace(row, **more)
+        rows[name] = row
+    learnt = {"start": "learnt", "augment": (), "views": 1}
+    rows["+ learnt start (other networks)"] = replace(row, **learnt)
+    return rows | {
+        "universal, probes": Entry("universal", channels=channels, probes=probes),
+        "neural graph, probes": Entry("neural_graph", channels=channels, probes=probes),
+        "ScaleGMN-B, phases": Entry("scale_gmn", channels=channels, augment=SINE),
+        "universal, learnt start (other networks)": Entry(
+            "universal", channels=channels, start="learnt"
+        ),
+        "flat MLP, learnt start (other networks)": Entry(
+            "flat", channels=4 * channels, start="learnt"
+        ),
+    }
 
 
 def get_config(size: str = "cpu") -> Config:
@@ -57,12 +78,21 @@ def get_config(size: str = "cpu") -> Config:
         raise ValueError(f"size {size!r}: there are {', '.join(SIZES)}.")
     if size == "full":
         return Config(
-            networks=60_000, rows=_rows(128), training=Training(steps=100_000, batch=64, every=2000)
-        )
+            drawings=Drawings(
+                images=70_000, views=10, fractions=(55 / 70, 5 / 70, 10 / 70),
+                learnt=LearntStart(steps=20_000, batch=64, fit_steps=8),
+            ),
+            rows=methods(128) | recipe(128, views=10, probes=64),
+            training=Training(steps=100_000, batch=64, every=2000),
+        )  # fmt: skip
     if size == "cpu":
-        return Config(rows=_rows(16))
-    few = {n: replace(e, channels=4, layers=1) for n, e in list(_rows(4).items())[:4]}
+        return Config(drawings=Drawings(views=2), rows=methods(16) | recipe(16, views=2, probes=16))
+    few = [("universal (UNF)", methods(4)), ("+ sign-equivariant layers", recipe(4, 2, 2)),
+           ("universal, learnt start (other networks)", recipe(4, 2, 2))]  # fmt: skip
     return Config(
-        networks=40, zoo_size="tiny", rows=few,
-        training=Training(steps=20, batch=8, every=10, seeds=1),
-    )  # fmt: skip
+        drawings=Drawings(
+            images=30, views=2, zoo_size="tiny", learnt=LearntStart(steps=4, batch=2, fit_steps=1)
+        ),
+        rows={name: replace(rows[name], layers=1) for name, rows in few},
+        training=Training(steps=8, batch=8, every=4, seeds=1),
+    )

@@ -3,7 +3,10 @@
 `python -m experiments.inr_classification --size cpu` fits a sine network to each image (DWSNets layout:
 2-32-32-1, frequency 30, each of its own start), infers the symmetry of their function, trains every
 method of the table on the same networks with the same number of steps, and prints accuracies on held-out
-images, with the trivial baselines. What has been trained is kept; an interrupted run goes on.
+images, with the trivial baselines. Rows that begin with a plus are what helps, one thing after another:
+symmetry of sines as augmentation, several networks of each training image, learned probes, layers that are
+equivariant to signs, fits from one learnt start (which are other networks of the same images). What has
+been trained is kept; an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -16,52 +19,64 @@ from typing import Any
 import numpy as np
 
 from configs.inr_classification import Config, get_config
-from experiments._metanetworks.learn import classification
-from experiments._metanetworks.populations import parts_of, population
+from experiments._metanetworks.image_fits import ImageFits
+from experiments._metanetworks.learn import Part, classification
+from experiments._metanetworks.reading import reader
 from experiments._metanetworks.study import DATASETS, command_line, trainer
 from experiments._metanetworks.table import report, run_rows, text
 
 
 def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -> dict[str, Any]:
     """The study; returns what is written to `results.json` in the folder."""
-    networks = population(
-        "dws_siren", size=config.zoo_size, folder=folder / "zoos", data=data, quiet=quiet,
-        changes={
-            "models": config.networks, "seed": config.seed,
-            "options": {"dataset": config.dataset, "count": config.networks},
-        },
-    )  # fmt: skip
-    parts = parts_of(networks, "label", seed=config.seed)
-    labels = np.asarray(networks.columns["label"])
-    goal = classification(int(labels.max()) + 1)
+    fits = ImageFits(config.drawings, folder / "zoos", seed=config.seed, data=data, quiet=quiet)
+    goal = classification(int(fits.labels.max()) + 1)
     about = {
-        "dataset": config.dataset, "networks": len(networks), "seed": config.seed,
-        "split": [len(p.targets) for p in parts], "training": dataclasses.asdict(config.training),
-        "psnr": float(np.mean(networks.columns["psnr"])),
+        "drawings": dataclasses.asdict(config.drawings), "images": len(fits.labels),
+        "split": [len(part) for part in fits.parts], "seed": config.seed,
+        "training": dataclasses.asdict(config.training),
     }  # fmt: skip
-    one = trainer(networks.spec, parts, goal, config.training, quiet=quiet)
+
+    def compute(params, x):
+        return fits.function.apply(params, x[None])[0]
+
+    def one(entry, seed):
+        found = fits.of(entry)
+        parts = tuple(
+            Part(params, fits.labels[which])
+            for params, which in zip(found.params, found.images, strict=True)
+        )
+        draw = reader(compute, fits.points, found.start)
+        train = trainer(fits.spec, parts, goal, config.training, draw=draw, quiet=quiet)
+        return {
+            **train(entry, seed), "psnr": found.psnr, "networks": len(parts[0].targets),
+        }  # fmt: skip
+
     rows = run_rows(
         config.rows, config.training.seeds, one, folder / "rows.jsonl", about=about, quiet=quiet
     )
-    counts = np.bincount(labels)
-    rows["always the commonest class"] = {"scores": _constant(parts, counts), "seeds": 1}
+    rows["always the commonest class"] = {"scores": _constant(fits), "seeds": 1}
     if not quiet:
         print(text(rows, ("accuracy", "cross_entropy")))
     return report(folder / "results.json", command=command, about=about, rows=rows)
 
 
-def _constant(parts, counts) -> dict[str, Any]:
-    """What guessing gives: the commonest class of the training networks."""
-    first, _, third = parts
-    common = np.bincount(first.targets, minlength=len(counts)).argmax()
-    value = float(np.mean(third.targets == common))
+def _constant(fits: ImageFits) -> dict[str, Any]:
+    """What guessing gives: the commonest class of the training images."""
+    first, _, third = (fits.labels[part] for part in fits.parts)
+    value = float(np.mean(third == np.bincount(first).argmax()))
     return {"accuracy": {"mean": value, "std": None, "runs": [value]}}
+
+
+def _on(config: Config, dataset: str) -> Config:
+    return dataclasses.replace(
+        config, drawings=dataclasses.replace(config.drawings, dataset=dataset)
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """The command line."""
     return command_line(
-        "inr_classification", __doc__, get_config, run, arguments, datasets=DATASETS
+        "inr_classification", __doc__, get_config, run, arguments, datasets=DATASETS, choose=_on
     )
 
 

@@ -41,14 +41,9 @@ def population(
             that it was measured at. The stored spec, which is the default, was found from shapes: it
             has permutations only.
     """
-    config = load_config(CONFIGS / f"{name}.py", size)
-    changes = dict(changes or {})
-    if "options" in changes:
-        changes["options"] = {**config.options, **changes["options"]}
-    config = dataclasses.replace(config, **changes)
-    place = Path(folder) / "_".join([name, size, *(f"{k}{v}" for k, v in _words(changes))])
-    build(config, place, data=data, quiet=quiet)
-    stored = zoo.open(place / "networks")
+    config, where = _changed(name, size, folder, changes or {})
+    build(config, where, data=data, quiet=quiet)
+    stored = zoo.open(where / "networks")
     found = stored.population()
     return found if kinds is None else found.with_spec(_inferred(found, stored.evaluation, kinds))
 
@@ -61,6 +56,19 @@ def _inferred(networks: zoo.Population, measured: Any, kinds: Sequence[str]) -> 
         lambda params, x: networks.function.apply(params, x, row), networks[0], inputs,
         kinds=tuple(kinds),
     )  # fmt: skip
+
+
+def place(name: str, size: str, folder: str | Path, changes: Mapping[str, Any]) -> Path:
+    """The folder that `population` keeps a zoo in: a word for each option that is another one."""
+    return _changed(name, size, folder, changes)[1]
+
+
+def _changed(name: str, size: str, folder: str | Path, changes: Mapping[str, Any]):
+    config, changes = load_config(CONFIGS / f"{name}.py", size), dict(changes)
+    if "options" in changes:
+        changes["options"] = {**config.options, **changes["options"]}
+    words = [name, size, *(f"{k}{v}" for k, v in _words(changes))]
+    return dataclasses.replace(config, **changes), Path(folder) / "_".join(words)
 
 
 def _words(changes: Mapping[str, Any]) -> list[tuple[str, str]]:
