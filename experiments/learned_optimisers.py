@@ -1,0 +1,265 @@
+"""Optimisers that are equivariant networks, beside tuned Adam and SGD with momentum.
+
+`python -m experiments.learned_optimisers --size cpu` meta-trains optimisers on the training of small
+classifiers of digits (an MLP, a CNN that strides, an RNN over rows), by gradients through pieces of runs
+and then by persistent evolution strategies, and runs them from other seeds, on networks of another width, and
+for twice as many steps as they were trained for. Beside them: Adam and SGD with momentum with the rate of a
+grid that does best on still other seeds, constant or falling by a cosine (and chosen anew for the other
+width); Adam whose rate alone is meta-trained; a map of single weights; and a Deep Set.
+`--data FOLDER --dataset mnist` takes MNIST or Fashion-MNIST. What has been trained is kept; an interrupted
+run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from configs._metanetworks import SIZES
+from configs.learned_optimisers import Config, Learned, Tuned, get_config
+from experiments._learned_optimisers_report import figure
+from experiments._learned_optimisers_tasks import NETWORKS, Images, Problem, load, problem
+from experiments._metanetworks.table import report, run_rows, text
+from wsljax import train
+from wsljax.applications import OptimiserNetwork, learned_optimiser, meta_train
+from wsljax.applications.meta_training import (
+    persistent_evolution,
+    run_task,
+    training_run,
+    unrolled_gradients,
+)
+
+SCORES = (
+    "mean_loss",
+    "train_loss",
+    "test_loss",
+    "test_accuracy",
+    "wide_train_loss",
+    "long_train_loss",
+)
+Make = Callable[[Any, int], optax.GradientTransformation]
+"""`make(theta, steps)`: an optimiser for runs of so many steps."""
+
+
+def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -> dict[str, Any]:
+    """The study; returns what is written to `results.json` in the folder."""
+    found = load(config.dataset, data, side=config.side, train=config.train, test=config.test)
+    about = {
+        "data": found.source, "images": [len(found.train_y), len(found.test_y)],
+        **{k: v for k, v in dataclasses.asdict(config).items() if k not in ("rows", "networks", "seeds")},
+    }  # fmt: skip
+    rows: dict[str, Any] = {}
+    for name, widths in config.networks.items():
+        study = Study(config, name, found, quiet)
+        own = {**about, "network": name, "widths": widths, "weights": study.near.weights}
+        for kind, seeds in ((Tuned, 1), (Learned, config.seeds)):
+            wanted = {f"{name}: {row}": e for row, e in config.rows.items() if isinstance(e, kind)}
+            rows |= run_rows(
+                wanted, seeds, study.one, folder / "rows.jsonl", about=own, quiet=quiet
+            )
+    if not quiet:
+        print(text(rows, SCORES))
+    result = report(folder / "results.json", command=command, about=about, rows=rows)
+    figure(folder / "learned_optimisers.png", rows, tuple(config.networks), config)
+    return result
+
+
+class Study:
+    """All rows of one network."""
+
+    def __init__(self, config: Config, name: str, data: Images, quiet: bool):
+        self.config, self.name, self.quiet = config, name, quiet
+        width, other = config.networks[name]
+        self.near = problem(name, data, width=width, batch=config.batch)
+        self.far = problem(name, data, width=other, batch=config.batch)
+        keys = jax.random.split(jax.random.key(config.seed), 3)
+        self.test_keys = jax.random.split(keys[0], config.runs)
+        self.tuning_keys = jax.random.split(keys[1], config.tuning)
+        self.meta_key = keys[2]
+        self.trainings: dict[str, Callable[[int], tuple[Any, Any]]] = {}
+
+    def one(self, entry: Tuned | Learned, seed: int) -> dict[str, Any]:
+        """One optimiser, made and tested."""
+        start = time.time()
+        if isinstance(entry, Tuned):
+            out = self._tuned(entry)
+        else:
+            out = self._learned(entry, seed)
+        return {**out, "seconds": time.time() - start}
+
+    def _tuned(self, entry: Tuned) -> dict[str, Any]:
+        """Choose the rate on the tuning runs, for either width, and test it."""
+        grid = entry.rates or getattr(self.config, f"{entry.optimiser}_rates")
+        make = _with_rate(entry)
+        chosen, tested = {}, {}
+        for place, where in (("near", self.near), ("far", self.far)):
+            curves = [
+                self._runs(where, make, r, self.tuning_keys, self.config.horizon) for r in grid
+            ]
+            of = {"mean": "mean_loss", "end": "train_loss"}[entry.by]
+            losses = [_scores(c, self.config.horizon, self.config)[of] for c in curves]
+            best = int(np.argmin(np.nan_to_num(losses, nan=np.inf)))
+            chosen[place] = {"rate": grid[best], "at_the_edge": best in (0, len(grid) - 1)}
+            steps = self.config.horizon * (1 if entry.cosine else 2)
+            tested[place] = self._runs(where, make, grid[best], self.test_keys, steps)
+        return {"chosen": chosen, "parameters": 1, **self._summary(tested)}
+
+    def _learned(self, entry: Learned, seed: int) -> dict[str, Any]:
+        """Meta-train and test."""
+        theta, make = self._start(entry, seed)
+        first = self._tested(theta, make, self.config.horizon)
+        trained, history = self._meta_train(entry, theta, make, seed)
+        tested = self._tested(trained, make, 2 * self.config.horizon)
+        out = self._summary(tested)
+        before = _scores(first["near"], self.config.horizon, self.config)
+        return {
+            **out,
+            "before": before,
+            "parameters": sum(int(np.size(x)) for x in jax.tree.leaves(theta)),
+            "meta_loss": history,
+        }
+
+    def _start(self, entry: Learned, seed: int) -> tuple[Any, Make]:
+        if entry.rate_only:
+            return jnp.log(self.config.start_rate), lambda theta, steps: optax.adam(jnp.exp(theta))
+        options = {"rate": self.config.start_rate, **entry.options}
+        key = jax.random.fold_in(jax.random.fold_in(self.meta_key, seed), 0)
+        return OptimiserNetwork(self.near.spec, method=entry.method, key=key, **options), None  # type: ignore
+
+    def _tested(self, theta: Any, make: Make | None, steps: int) -> dict[str, Any]:
+        out = {}
+        for place, where in (("near", self.near), ("far", self.far)):
+            spec = where.spec
+            own = make or (lambda net, steps, spec=spec: learned_optimiser(net, spec=spec))
+            out[place] = self._runs(where, own, theta, self.test_keys, steps)
+        return out
+
+    def _meta_train(
+        self, entry: Learned, theta: Any, make: Make | None, seed: int
+    ) -> tuple[Any, list[float]]:
+        config = self.config
+        horizon = config.horizon
+        own = learned_optimiser if make is None else lambda theta: make(theta, horizon)
+        inner = training_run(self.near.task, own, ceiling=config.ceiling)
+        lengths = {
+            "particles": config.particles,
+            "truncation": config.truncation,
+            "horizon": horizon,
+        }
+        stages = (
+            (entry.unrolled, config.unrolled, config.meta_rate,
+             lambda: unrolled_gradients(inner, clip=1.0, **lengths)),
+            (entry.evolution, config.evolution, config.meta_rate / 3,
+             lambda: persistent_evolution(inner, deviation=config.deviation, **lengths)),
+        )  # fmt: skip
+        history: list[float] = []
+        for i, (wanted, usual, rate, estimator) in enumerate(stages):
+            steps = usual if wanted is None else wanted
+            if not steps:
+                continue
+            schedule = optax.cosine_decay_schedule(rate, steps, alpha=0.1)
+            optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+            key = jax.random.fold_in(jax.random.fold_in(self.meta_key, seed), 1 + i)
+            with train.progress(steps, self.name, enabled=False if self.quiet else None) as bar:
+                found = meta_train(theta, estimator(), optimiser, steps=steps, key=key, log=bar)
+            theta = found.theta
+            history += _thinned(found.history["loss"], 50)
+        return theta, history
+
+    def _runs(self, where: Problem, make: Make, theta: Any, keys: jax.Array, steps: int) -> Any:
+        """Batch losses `(runs, steps)` and measurements `(runs, points)` of runs from the keys."""
+
+        @jax.jit
+        def every(theta: Any, keys: jax.Array) -> Any:
+            def one(key: jax.Array) -> Any:
+                return run_task(
+                    where.task, make(theta, steps), steps=steps, every=self.config.every, key=key,
+                    measure=where.measure,
+                )[1:]  # fmt: skip
+
+            return jax.vmap(one)(keys)
+
+        losses, measured = every(theta, keys)
+        return {"batch_loss": np.asarray(losses), **jax.tree.map(np.asarray, measured)}
+
+    def _summary(self, tested: dict[str, Any]) -> dict[str, Any]:
+        horizon, config = self.config.horizon, self.config
+        near = _scores(tested["near"], horizon, config)
+        far = _scores(tested["far"], horizon, config)
+        scores = near | {f"wide_{k}": v for k, v in far.items()}
+        curves = {
+            place: {k: v.mean(0).round(5).tolist() for k, v in found.items() if k != "batch_loss"}
+            for place, found in tested.items()
+        }
+        last = tested["near"]["train_loss"]
+        if last.shape[1] * config.every > horizon:
+            scores["long_train_loss"] = float(last[:, -1].mean())
+        at = horizon // config.every - 1
+        spread = {k: float(v[:, at].std()) for k, v in tested["near"].items() if k != "batch_loss"}
+        return {"scores": scores, "curves": curves, "spread_over_runs": spread}
+
+
+def _with_rate(entry: Tuned) -> Make:
+    def make(rate: Any, steps: int) -> optax.GradientTransformation:
+        schedule = optax.cosine_decay_schedule(1.0, steps) if entry.cosine else lambda count: 1.0
+        inner = {"adam": optax.scale_by_adam(), "momentum": optax.trace(0.9)}[entry.optimiser]
+        return optax.chain(inner, optax.scale_by_schedule(schedule), optax.scale(-rate))
+
+    return make
+
+
+def _scores(found: dict[str, np.ndarray], horizon: int, config: Config) -> dict[str, float]:
+    """Means over runs: of the batch losses up to the horizon, and of what is measured there."""
+    at = horizon // config.every - 1
+    scores = {"mean_loss": float(found["batch_loss"][:, :horizon].mean())}
+    names = ("train_loss", "test_loss", "test_accuracy")
+    return scores | {name: float(found[name][:, at].mean()) for name in names}
+
+
+def _thinned(x: np.ndarray, points: int) -> list[float]:
+    """Means of so many pieces."""
+    return [float(piece.mean()) for piece in np.array_split(x, min(points, len(x)))]
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="experiments.learned_optimisers", description=__doc__)
+    parser.add_argument("--size", choices=SIZES, default="cpu")
+    parser.add_argument("--dataset", choices=("digits", "mnist", "fashion_mnist"))
+    parser.add_argument(
+        "--folder", type=Path, help="default runs/learned_optimisers/<dataset>_<size>"
+    )
+    parser.add_argument("--networks", nargs="*", choices=tuple(NETWORKS), help="default all")
+    parser.add_argument("--rows", nargs="*", help="rows of the table; default all")
+    parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
+    parser.add_argument("--quiet", action="store_true")
+    given = parser.parse_args(arguments)
+    config = get_config(given.size)
+    if given.dataset:
+        config = dataclasses.replace(config, dataset=given.dataset)
+    for name in ("networks", "rows"):
+        wanted, known = getattr(given, name), getattr(config, name)
+        if wanted:
+            if unknown := sorted(set(wanted) - set(known)):
+                raise SystemExit(f"--{name}: {unknown} not among {sorted(known)}.")
+            config = dataclasses.replace(config, **{name: {n: known[n] for n in wanted}})
+    folder = given.folder or Path("runs/learned_optimisers") / f"{config.dataset}_{given.size}"
+    command = f"python -m experiments.learned_optimisers --size {given.size}"
+    command += f" --dataset {given.dataset}" if given.dataset else ""
+    command += " --data FOLDER" if given.data else ""
+    return run(config, folder, data=given.data, command=command, quiet=given.quiet)
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(0)

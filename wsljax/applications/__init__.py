@@ -1,0 +1,11 @@
+"""What weight space networks are good for, put together from all the rest.
+
+``learned_optimisers``: an equivariant network as an optax transform. ``meta_training``: how such a
+network, or anything else that acts over many steps, is trained by what comes of them.
+"""
+
+from . import learned_optimisers as learned_optimisers
+from . import meta_training as meta_training
+from .learned_optimisers import OptimiserNetwork as OptimiserNetwork
+from .learned_optimisers import learned_optimiser as learned_optimiser
+from .meta_training import meta_train as meta_train
