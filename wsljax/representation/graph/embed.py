@@ -21,6 +21,7 @@ import numpy as np
 
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
+from ..blocks.incoming import block_of, check_scales, floating
 from ..blocks.stacks import Cell, assemble
 from ..parts.folding import CODES, position_codes
 from ..universal.initial import normals
@@ -144,11 +145,7 @@ class GraphEmbed(eqx.Module):
             raise ValueError(f'`positions` must be "learned" or "depth"; got {positions!r}')
         self.spec, self.graph = spec, graph_of(spec)
         self.positions, self.c_in = positions, c_in
-        unknown = set(scales or ()) - {edge.name for edge in self.graph.edges}
-        if unknown:
-            raise ValueError(
-                f"`scales` names blocks that the spec does not have: {sorted(unknown)[:5]}"
-            )
+        check_scales(scales, (edge.name for edge in self.graph.edges))
         members = members_of(self.graph, positions)
         learned = positions == "learned"
         shapes = []
@@ -240,12 +237,8 @@ class GraphEmbed(eqx.Module):
         return jnp.asarray(codes, dtype) @ self.places.astype(dtype)
 
     def _flat(self, blocks, shapes, edge: EdgeSet, dtype) -> jax.Array:
-        x, shape = blocks[edge.name], shapes[edge.name]
-        expected = shape + (() if self.c_in is None else (self.c_in,))
-        if x.shape != expected:
-            hint = "; for a stack of networks use jax.vmap" if x.shape[1:] == expected else ""
-            raise ValueError(f"block {edge.name!r} has shape {x.shape}; expected {expected}{hint}")
-        x = as_edges(edge, x.astype(dtype), len(shape))
+        x = block_of(blocks, edge.name, shapes[edge.name], self.c_in)
+        x = as_edges(edge, x.astype(dtype), len(shapes[edge.name]))
         for i, j in flags_of(edge):
             eye = np.eye(x.shape[i])
             flag = np.broadcast_to(
@@ -303,19 +296,3 @@ def _rows(table: jax.Array, rows: Sequence[int]) -> jax.Array:
 def _is_step(node: NodeSet, label: str) -> bool:
     """Whether a label of a node set is a named fixed axis, as the steps of a scan are."""
     return label.startswith("_") and node.fixed is None
-
-
-def floating(blocks: Mapping[str, jax.Array]) -> jnp.dtype:
-    """The dtype of the floating blocks; counters and masks among them are taken as numbers.
-
-    Raises:
-        ValueError: for a block that is no array of numbers.
-    """
-    for name, x in blocks.items():
-        if not jnp.issubdtype(x.dtype, jnp.number) and x.dtype != jnp.bool_:
-            raise ValueError(
-                f"block {name!r} has dtype {x.dtype} and cannot be read as a weight; leave it out of "
-                "the weights, for instance as an input of the function"
-            )
-    found = [x.dtype for x in blocks.values() if jnp.issubdtype(x.dtype, jnp.floating)]
-    return jnp.result_type(*found or [jnp.float32])

@@ -25,6 +25,7 @@ from functools import lru_cache
 import numpy as np
 
 from ...symmetry.spec import Spec
+from ..blocks.incoming import check_scales
 from ..graph.derive import EdgeSet, End, Graph, graph_of, widths_of
 from .edges import BlockEdges, Edges, member_edges, ranks_of
 from .nodes import Nodes, add_node_sets
@@ -54,11 +55,7 @@ def plan_of(
         >>> plan.edges, plan.nodes  # a weight an edge; 2 + 8 + 3 neurons, the bias, the network
         (48, 15)
     """
-    unknown = set(scales or ()) - {block.name for block in spec.layout}
-    if unknown:
-        raise ValueError(
-            f"`scales` names blocks that the spec does not have: {sorted(unknown)[:5]}"
-        )
+    check_scales(scales, (block.name for block in spec.layout))
     return _plan_of(spec, sizes, tuple(sorted((scales or {}).items())))
 
 

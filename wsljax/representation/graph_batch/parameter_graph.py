@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
+from ..blocks.incoming import block_of, floating
 from .lay import plan_of
 from .plan import DEFAULT_SIZES, Plan, Sizes
 from .topology import Topology
@@ -87,16 +88,12 @@ def put(plan: Plan, blocks: Mapping[str, jax.Array], c_in: int | None = None) ->
     Raises:
         ValueError: a block has another shape, or is no array of numbers; names it.
     """
-    dtype = _floating(blocks)
+    dtype = floating(blocks)
     channels = 1 if c_in is None else c_in
     values: list[jax.Array] = []
     chunks: list[jax.Array] = []
     for piece in plan.pieces:
-        x = blocks[piece.name]
-        expected = piece.shape + (() if c_in is None else (c_in,))
-        if x.shape != expected:
-            hint = "; for a stack of networks use jax.vmap" if x.shape[1:] == expected else ""
-            raise ValueError(f"block {piece.name!r} has shape {x.shape}; expected {expected}{hint}")
+        x = block_of(blocks, piece.name, piece.shape, c_in)
         order = piece.order + (() if c_in is None else (len(piece.shape),))
         x = x.astype(dtype).transpose(order).reshape(piece.places, piece.positions, channels)
         if piece.chunked:
@@ -131,15 +128,3 @@ def take(plan: Plan, values: jax.Array, chunks: jax.Array) -> dict[str, jax.Arra
         back = sorted(range(rank), key=lambda k, order=piece.order: order[k])
         out[piece.name] = x.transpose((*back, *range(rank, x.ndim)))
     return out
-
-
-def _floating(blocks: Mapping[str, jax.Array]) -> jnp.dtype:
-    """The dtype of the floating blocks; counters and masks among them are taken as numbers."""
-    for name, x in blocks.items():
-        if not jnp.issubdtype(x.dtype, jnp.number) and x.dtype != jnp.bool_:
-            raise ValueError(
-                f"block {name!r} has dtype {x.dtype} and cannot be read as a weight; leave it out of "
-                "the weights, for instance as an input of the function"
-            )
-    floating = [x.dtype for x in blocks.values() if jnp.issubdtype(x.dtype, jnp.floating)]
-    return jnp.result_type(*floating or [jnp.float32])

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
+from ..blocks.incoming import check_scales
 from ..parts.embed import Embed
 from ..parts.readout import Readout
 from ..universal.initial import normals
@@ -195,9 +196,5 @@ def _paired(own: Spec, blocks: Mapping[str, jax.Array]) -> list:
 def _recut_scales(own: Spec, scales: Mapping[str, float] | None) -> dict[str, float] | None:
     if scales is None:
         return None
-    unknown = set(scales) - {block.path for block in own.layout}
-    if unknown:
-        raise ValueError(
-            f"`scales` names blocks that the spec does not have: {sorted(unknown)[:5]}"
-        )
+    check_scales(scales, (block.path for block in own.layout))
     return {block.name: scales[block.path] for block in own.layout if block.path in scales}

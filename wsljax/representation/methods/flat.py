@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...symmetry.spec import Spec
+from ..blocks.incoming import block_of, check_scales, floating
 from ..parts.norm import standardise
 from ..universal.initial import normals
 from .registry import register_method
@@ -79,24 +80,9 @@ class FlatTrunk(Trunk):
 
     def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> jax.Array:
         _same(self.spec, spec)
-        arrays = []
-        for block in self.spec.layout:
-            expected = block.shape + (() if self.c_in is None else (self.c_in,))
-            x = blocks[block.name]
-            if x.shape != expected:
-                hint = "; for a stack of networks use jax.vmap" if x.shape[1:] == expected else ""
-                raise ValueError(
-                    f"block {block.name!r} has shape {x.shape}; expected {expected}{hint}"
-                )
-            if not jnp.issubdtype(x.dtype, jnp.number) and x.dtype != jnp.bool_:
-                raise ValueError(
-                    f"block {block.name!r} has dtype {x.dtype} and cannot be read as a weight; leave "
-                    "it out of the weights, for instance as an input of the function"
-                )
-            arrays.append(x.reshape(-1))
-        floating = [x.dtype for x in arrays if jnp.issubdtype(x.dtype, jnp.floating)]
-        dtype = jnp.result_type(*floating or [jnp.float32])
-        flat = jnp.concatenate([x.astype(dtype) for x in arrays])
+        dtype = floating(blocks)
+        arrays = [block_of(blocks, b.name, b.shape, self.c_in) for b in self.spec.layout]
+        flat = jnp.concatenate([x.astype(dtype).reshape(-1) for x in arrays])
 
         def step(x: jax.Array, layer: Dense) -> tuple[jax.Array, None]:
             return x + layer(self.activation(standardise(x))), None
@@ -181,9 +167,7 @@ def _stops(spec: Spec, channels: int) -> np.ndarray:
 def _per_weight(spec: Spec, scales: Mapping[str, float] | None, channels: int) -> np.ndarray:
     """The scale of the block of every number."""
     names = [block.name for block in spec.layout]
-    unknown = sorted(set(scales or ()) - set(names))
-    if unknown:
-        raise ValueError(f"`scales` names blocks that the spec does not have: {unknown[:5]}")
+    check_scales(scales, names)
     sizes = [prod(block.shape) * channels for block in spec.layout]
     return np.repeat([(scales or {}).get(name, 1.0) for name in names], sizes)
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from ...symmetry.layout import Block
 from ...symmetry.spec import Spec
+from ..blocks.incoming import block_of, check_scales, floating
 from ..blocks.indices import structure
 from ..parts.chunks import View, pieces, rows
 from ..parts.folding import CODES, position_codes
@@ -82,9 +83,9 @@ class SetTrunk(Trunk):
     def __call__(self, blocks: Mapping[str, jax.Array], spec: Spec | None = None) -> SetFeatures:
         """``spec.blocks(params)`` of a network of any architecture to its features."""
         layout = _layout(self.spec if spec is None else spec)
-        dtype = self._checked(layout, blocks)
+        dtype = floating(blocks)
         codes = jax.tree.map(lambda a: a.astype(dtype), self.codes)
-        entries = {b.name: self._entries(b, blocks[b.name].astype(dtype), codes) for b in layout}
+        entries = {b.name: self._entries(b, blocks, codes) for b in layout}
         views = [v for b in layout for v in (pieces(b, self.chunk) if self.chunk else rows(b))]
         chunks, weights = self._chunks(views, entries, codes)
         layers, members = self._layers(views, chunks, codes)
@@ -97,26 +98,9 @@ class SetTrunk(Trunk):
             out[block.name] = standardise(standardise(out[block.name]) + token + network)
         return SetFeatures(standardise(network), out)
 
-    def _checked(self, layout: list[Block], blocks: Mapping[str, jax.Array]) -> jnp.dtype:
-        """The dtype to compute in."""
-        for block in layout:
-            x = blocks[block.name]
-            expected = block.shape + (() if self.c_in is None else (self.c_in,))
-            if x.shape != expected:
-                hint = "; for a stack of networks use jax.vmap" if x.shape[1:] == expected else ""
-                raise ValueError(
-                    f"block {block.name!r} has shape {x.shape}; expected {expected}{hint}"
-                )
-            if not jnp.issubdtype(x.dtype, jnp.number) and x.dtype != jnp.bool_:
-                raise ValueError(
-                    f"block {block.name!r} has dtype {x.dtype} and cannot be read as a weight; leave "
-                    "it out of the weights, for instance as an input of the function"
-                )
-        floating = [x.dtype for x in blocks.values() if jnp.issubdtype(x.dtype, jnp.floating)]
-        return jnp.result_type(*floating or [jnp.float32])
-
-    def _entries(self, block: Block, x: jax.Array, codes: Codes) -> jax.Array:
+    def _entries(self, block: Block, blocks: Mapping[str, jax.Array], codes: Codes) -> jax.Array:
         """Tokens of the weights of one block."""
+        x = block_of(blocks, block.name, block.shape, self.c_in).astype(codes.value.dtype)
         scale = dict(self.scales).get(block.name, 1.0)
         x = x[..., None] if self.c_in is None else x
         h = jnp.matmul(x, codes.value) / scale
@@ -288,9 +272,7 @@ def set_trunk(
     del activation
     if chunk is not None and chunk < 1:
         raise ValueError(f"`chunk` must be positive, or None for rows of units; got {chunk}")
-    unknown = sorted(set(scales or ()) - {block.name for block in spec.layout})
-    if unknown:
-        raise ValueError(f"`scales` names blocks that the spec does not have: {unknown[:5]}")
+    check_scales(scales, (block.name for block in spec.layout))
     keys = jax.random.split(key, 4)
     c = channels
     value, entry, tied, of_chunk, axis, layer, kind = normals(

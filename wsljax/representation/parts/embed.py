@@ -12,6 +12,7 @@ import numpy as np
 
 from ...symmetry.spec import Spec
 from ..blocks.features import Features, group
+from ..blocks.incoming import block_of, check_scales, floating
 from ..blocks.stacks import Cell, assemble
 from ..universal.initial import normals
 from .folding import Fold, folded, folds_of, same_structure, widths_of
@@ -73,11 +74,7 @@ class Embed(eqx.Module):
         self.spec, self.c_in = spec, c_in
         self.fixed, self.up_to = fixed, up_to
         folds = folds_of(spec, fixed, up_to)
-        unknown = set(scales or ()) - {f.indices.name for f in folds}
-        if unknown:
-            raise ValueError(
-                f"`scales` names blocks that the spec does not have: {sorted(unknown)[:5]}"
-            )
+        check_scales(scales, (f.indices.name for f in folds))
         members: dict[str, list[Fold]] = defaultdict(list)
         for fold in folds:
             members[fold.role].append(fold)
@@ -115,10 +112,11 @@ class Embed(eqx.Module):
         parts: dict[tuple, list[jax.Array]] = defaultdict(list)
         cells: dict[tuple, list[Cell]] = defaultdict(list)
         where = []
-        dtype = _floating(blocks)
+        dtype = floating(blocks)
         for fold in folds:
             stack = (fold.role, fold.widths)
-            parts[stack].append(self._folded(blocks[fold.indices.name], fold, dtype))
+            x = block_of(blocks, fold.indices.name, fold.shape, self.c_in)
+            parts[stack].append(folded(x.astype(dtype), fold, self.c_in is not None))
             for n in range(len(fold.copies)):
                 where.append(Cell(stack, len(cells[stack]), tuple(range(len(fold.widths)))))
                 cells[stack].append(Cell(fold.role, fold.member + n))
@@ -142,15 +140,6 @@ class Embed(eqx.Module):
             return own
         return same_structure(own, folds_of(spec, self.fixed, self.up_to))
 
-    def _folded(self, x: jax.Array, fold: Fold, dtype: jnp.dtype) -> jax.Array:
-        expected = fold.shape + (() if self.c_in is None else (self.c_in,))
-        if x.shape != expected:
-            hint = "; for a stack of networks use jax.vmap" if x.shape[1:] == expected else ""
-            raise ValueError(
-                f"block {fold.indices.name!r} has shape {x.shape}; expected {expected}{hint}"
-            )
-        return folded(x.astype(dtype), fold, self.c_in is not None)
-
 
 def block_scales(spec: Spec, params: object) -> dict[str, float]:
     """The root mean square of every block, for ``Embed(scales=...)``.
@@ -170,15 +159,3 @@ def block_scales(spec: Spec, params: object) -> dict[str, float]:
     blocks = jax.vmap(spec.blocks)(params) if stacked else spec.blocks(params)
     sizes = {name: float(jnp.sqrt(jnp.mean(jnp.square(x)))) for name, x in blocks.items()}
     return {name: size if size > 0 else 1.0 for name, size in sizes.items()}
-
-
-def _floating(blocks: Mapping[str, jax.Array]) -> jnp.dtype:
-    """The dtype of the floating blocks; counters and masks among them are taken as numbers."""
-    for name, x in blocks.items():
-        if not jnp.issubdtype(x.dtype, jnp.number) and x.dtype != jnp.bool_:
-            raise ValueError(
-                f"block {name!r} has dtype {x.dtype} and cannot be read as a weight; leave it out of "
-                "the weights, for instance as an input of the function"
-            )
-    floating = [x.dtype for x in blocks.values() if jnp.issubdtype(x.dtype, jnp.floating)]
-    return jnp.result_type(*floating or [jnp.float32])

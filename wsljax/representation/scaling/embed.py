@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
 from ..blocks.features import Features
+from ..blocks.incoming import block_of, check_scales, floating
 from ..parts.embed import Embed
 from ..parts.pool import InvariantPool
 from ..parts.readout import Readout
@@ -113,30 +114,14 @@ def _square(x: jax.Array) -> jax.Array:
 
 def piece_scales(own: Pieces, scales: Mapping[str, float] | None) -> dict[str, float]:
     """The typical sizes of pieces: those of their blocks, but one where a norm is divided out."""
-    unknown = set(scales or ()) - {b.name for b in own.source.layout}
-    if unknown:
-        raise ValueError(
-            f"`scales` names blocks that the spec does not have: {sorted(unknown)[:5]}"
-        )
+    check_scales(scales, (b.name for b in own.source.layout))
     return {p.name: 1.0 if p.scales else (scales or {}).get(p.block, 1.0) for p in own.members}
 
 
 def _numbers(spec: Spec, blocks: Mapping[str, jax.Array], c_in: int | None) -> dict[str, jax.Array]:
     """The blocks as floating numbers of one dtype."""
-    for b in spec.layout:
-        x = blocks[b.name]
-        expected = b.shape + (() if c_in is None else (c_in,))
-        if x.shape != expected:
-            hint = "; for a stack of networks use jax.vmap" if x.shape[1:] == expected else ""
-            raise ValueError(f"block {b.name!r} has shape {x.shape}; expected {expected}{hint}")
-        if not jnp.issubdtype(x.dtype, jnp.number) and x.dtype != jnp.bool_:
-            raise ValueError(
-                f"block {b.name!r} has dtype {x.dtype} and cannot be read as a weight; leave it out of "
-                "the weights, for instance as an input of the function"
-            )
-    floating = [x.dtype for x in blocks.values() if jnp.issubdtype(x.dtype, jnp.floating)]
-    dtype = jnp.result_type(*floating or [jnp.float32])
-    return {name: x.astype(dtype) for name, x in blocks.items()}
+    dtype = floating(blocks)
+    return {b.name: block_of(blocks, b.name, b.shape, c_in).astype(dtype) for b in spec.layout}
 
 
 def _where(x: Features, names: set[str], inside: Features, outside: Features) -> Features:
