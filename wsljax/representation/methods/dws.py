@@ -28,10 +28,9 @@ from ..blocks.features import Features
 from ..blocks.indices import Structure, structure
 from ..parts.norm import BlockNorm
 from ..parts.set_pools import POOLS, attention_pool, pool_features, pooled
-from ..universal.basis import Basis, IndexType, Read, Write, basis
-from ..universal.initial import initial_weights
+from ..universal.basis import Basis, IndexType, Read, Write
 from ..universal.linear import universal_linear
-from ..universal.restricted import Rule, restricted
+from ..universal.restricted import RestrictedLinear, Rule, restricted
 from .end_trunk import EndTrunk
 from .ends import Ends, at_outputs, recut
 from .registry import register_method
@@ -108,13 +107,12 @@ def dws_maps(
     return DwsMaps(tuple(families), biases, tuple(tied))
 
 
-class DwsLinear(eqx.Module):
+class DwsLinear(RestrictedLinear):
     """Pooled reductions of all blocks, mixed and broadcast to all blocks.
 
-    Linear if the pool is a mean or a sum.
+    Linear if the pool is a mean or a sum; with means it is a :class:`.RestrictedLinear`.
 
     Attributes:
-        weights, bias: as those of :class:`~..universal.linear.UniversalLinear`.
         query: of the pool by attention, ``(c_in,)``.
 
     Example:
@@ -126,12 +124,8 @@ class DwsLinear(eqx.Module):
         (3, 5, 8)
     """
 
-    weights: dict[str, jax.Array]
-    bias: jax.Array
     query: jax.Array | None
-    blocks: Structure = eqx.field(static=True)
     pool: SetPool = eqx.field(static=True)
-    rule: Rule | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -146,18 +140,11 @@ class DwsLinear(eqx.Module):
     ):
         if pool not in (*POOLS, "attention"):
             raise ValueError(f"`pool` must be one of {(*POOLS, 'attention')}; got {pool!r}")
-        self.blocks, self.pool, self.rule = structure(spec), pool, rule
         key, key_query = jax.random.split(key)
-        self.weights = initial_weights(self.basis, c_in, c_out, key=key, dtype=dtype)
-        constants = sum(len(t.writes) for t in self.basis.types if not t.key)
-        self.bias = jnp.zeros(constants * c_out, dtype)
+        super().__init__(spec, c_in, c_out, key=key, rule=rule, dtype=dtype)
         attends = pool == "attention"
         self.query = jax.random.normal(key_query, (c_in,), dtype) / c_in**0.5 if attends else None
-
-    @property
-    def basis(self) -> Basis:
-        """All maps there are without the rule, and with means as pools."""
-        return basis(self.blocks, self.blocks)
+        self.pool = pool
 
     def __call__(self, x: Features) -> Features:
         plan = pooled(self.basis)

@@ -166,8 +166,8 @@ class MonomialLinear(eqx.Module):
                 r.name: w / jnp.asarray(sqrt(w.shape[1]), dtype)
                 for r, w in zip(found.roles, draws, strict=True)
             }
-        constants = sum(len(t.writes) for t in found.types if not t.key)
-        self.bias = jnp.zeros(constants * c_out, dtype) if use_bias and constants else None
+        has_bias = use_bias and found.constants
+        self.bias = jnp.zeros(found.constants * c_out, dtype) if has_bias else None
 
     def __call__(self, x: Features) -> Features:
         """Features with ``c_in`` channels to features with ``c_out``, of any widths."""

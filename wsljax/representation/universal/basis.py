@@ -96,6 +96,11 @@ class Basis:
     types: tuple[IndexType, ...]
     roles: tuple[Role, ...]
 
+    @property
+    def constants(self) -> int:
+        """How many ways there are to write a constant: the parameters of a bias of one channel."""
+        return sum(len(t.writes) for t in self.types if not t.key)
+
 
 @lru_cache(maxsize=64)
 def basis(inputs: Structure, outputs: Structure) -> Basis:

@@ -171,7 +171,7 @@ class LowRankLinear(Coupled):
         for (role, part), draw, scale in zip(names, draws, scales, strict=True):
             stacks[part][role] = draw * jnp.asarray(scale, dtype)
         self.own, self.into, self.out, self.dense = stacks.values()
-        self.bias = jnp.zeros(_constants(found) * channels, dtype)
+        self.bias = jnp.zeros(found.constants * channels, dtype)
 
     def _check(self, x: Features) -> None:
         if x.structure != self.structure:
@@ -198,10 +198,6 @@ class LowRankLinear(Coupled):
         if not product.types[0].key:
             y = y + self.bias.astype(y.dtype)
         return y.reshape(*z.shape[:2], -1, channels)
-
-
-def _constants(found: Basis) -> int:
-    return sum(len(t.writes) for t in found.types if not t.key)
 
 
 def runs(names: Sequence[int]) -> list[tuple[int, int, int]]:

@@ -164,8 +164,7 @@ class UniversalLinear(eqx.Module):
             ones=self.ones,
             dtype=dtype,
         )
-        constants = sum(len(t.writes) for t in self.basis.types if not t.key)
-        self.bias = jnp.zeros(constants * c_out, dtype) if use_bias else None
+        self.bias = jnp.zeros(self.basis.constants * c_out, dtype) if use_bias else None
 
     @property
     def basis(self) -> Basis:

@@ -132,9 +132,8 @@ class RestrictedLinear(eqx.Module):
         dtype: jnp.dtype | type = jnp.float32,
     ):
         self.blocks, self.rule = structure(spec), rule
-        found = self.basis
-        self.weights = initial_weights(found, c_in, c_out, key=key, dtype=dtype)
-        self.bias = jnp.zeros(sum(len(t.writes) for t in found.types if not t.key) * c_out, dtype)
+        self.weights = initial_weights(self.basis, c_in, c_out, key=key, dtype=dtype)
+        self.bias = jnp.zeros(self.basis.constants * c_out, dtype)
 
     @property
     def basis(self) -> Basis:
