@@ -34,6 +34,14 @@ class GraphFeatures:
     edges: Features
     graph: Graph
 
+    def put(self, nodes: Sequence[jax.Array], edges: Sequence[jax.Array]) -> GraphFeatures:
+        """The same stacks of nodes and of edges with other numbers."""
+        return GraphFeatures(
+            Features(tuple(nodes), self.nodes.structure, self.nodes.groups),
+            Features(tuple(edges), self.edges.structure, self.edges.groups),
+            self.graph,
+        )
+
 
 @lru_cache(maxsize=256)
 def node_structure(graph: Graph) -> Structure:

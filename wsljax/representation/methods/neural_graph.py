@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
-from ..blocks.features import Features
 from ..blocks.product import times
 from ..graph.derive import Graph
 from ..graph.features import (
@@ -107,11 +106,7 @@ class NeuralGraphLayer(eqx.Module):
             x.nodes.arrays, nodes, heard.sums(x.nodes.arrays, x.nodes.channels), strict=True
         ):
             out.append(a + times(self.activation(times(n, self.inner) + h), self.outer))
-        return GraphFeatures(
-            Features(tuple(out), x.nodes.structure, x.nodes.groups),
-            Features(tuple(edges), x.edges.structure, x.edges.groups),
-            x.graph,
-        )
+        return x.put(out, edges)
 
     def _along(self, graph, members, a, speaks, degree, heard: Collected) -> jax.Array:
         """The update of one stack of edge sets; what its ends hear is handed to ``heard``."""

@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
-from ..blocks.features import Features
 from ..blocks.product import times
 from ..graph.derive import Graph
 from ..graph.features import (
@@ -123,11 +122,7 @@ class RelationalAttentionLayer(eqx.Module):
             a = a + h + times(values.astype(a.dtype), self.joins)
             hidden = self.activation(times(rms(a, self.gains[2]), self.inner))
             out.append(a + times(hidden, self.outer))
-        return GraphFeatures(
-            Features(tuple(out), x.nodes.structure, x.nodes.groups),
-            Features(tuple(edges), x.edges.structure, x.edges.groups),
-            x.graph,
-        )
+        return x.put(out, edges)
 
     def _along(self, graph, members, a, speaks, attended: Collected) -> jax.Array:
         """The update of one stack of edge sets; what its ends attend to goes to ``attended``."""
