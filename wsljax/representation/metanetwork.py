@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ..symmetry.spec import Spec
+from .blocks.dtypes import cast
 from .methods.registry import build_trunk
 from .methods.trunk import Trunk
 
@@ -105,7 +106,7 @@ class Metanetwork(eqx.Module):
         """
         blocks = (self.spec if spec is None else spec).blocks(params)
         pooled = self.pool(self.trunk(blocks, spec))
-        return _cast(self.head, pooled.dtype)(pooled)
+        return cast(self.head, pooled.dtype)(pooled)
 
 
 class Editor(eqx.Module):
@@ -161,8 +162,3 @@ class Editor(eqx.Module):
         own = self.spec if spec is None else spec
         blocks = self.readout(self.trunk(own.blocks(params), spec), spec)
         return own.unblocks(blocks, like=params)
-
-
-def _cast(module: Any, dtype: jnp.dtype) -> Any:
-    """The module with its floating arrays in another dtype."""
-    return jax.tree.map(lambda a: a.astype(dtype) if eqx.is_inexact_array(a) else a, module)

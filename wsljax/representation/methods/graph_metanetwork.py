@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
+from ..blocks.dtypes import cast
 from ..graph_batch.describe import EDGE_FEATURES, NODE_FEATURES
 from ..graph_batch.heads import GraphPool, GraphReadout
 from ..graph_batch.lay import plan_of
@@ -34,6 +35,8 @@ from ..parts.layers import draw_layers, run_layers
 from ..universal.initial import normals
 from .registry import register_method
 from .trunk import Trunk
+
+Three = tuple[jax.Array, jax.Array, jax.Array]
 
 
 class Description(eqx.Module):
@@ -183,7 +186,7 @@ class GraphMetanetwork(Trunk):
         nodes = self.node(t.node_rows, dtype)[t.node_type]
         graphs = jnp.broadcast_to(self.graph.astype(dtype), (t.graphs, len(self.graph)))
 
-        def call(layer: MessagePassing, x: tuple) -> tuple:
+        def call(layer: MessagePassing, x: Three) -> Three:
             y = layer(GraphFeatures(*x, t, len(graph.values)))
             return y.nodes, y.edges, y.graphs
 
@@ -233,10 +236,7 @@ def answer_batch(net: Any, graph: ParameterGraph) -> jax.Array:
         (2, 1)
     """
     pooled = net.pool.each(net.trunk.read(graph))
-    head = jax.tree.map(
-        lambda a: a.astype(pooled.dtype) if eqx.is_inexact_array(a) else a, net.head
-    )
-    return jax.vmap(head)(pooled)
+    return jax.vmap(cast(net.head, pooled.dtype))(pooled)
 
 
 def edit_batch(editor: Any, graph: ParameterGraph) -> ParameterGraph:
