@@ -1,4 +1,4 @@
-"""In which dtype things are computed: that of the weights that come in."""
+"""In which dtype things are computed: that of the weights that come in, but sums in float32 at least."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ import jax
 import jax.numpy as jnp
 
 Tree = TypeVar("Tree")
+
+
+def wide(x: jax.Array) -> jax.Array:
+    """The same numbers in float32 at least: sums over many in half precision would lose too much.
+
+    Example:
+        >>> wide(jnp.ones(2, jnp.bfloat16)).dtype
+        dtype('float32')
+    """
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def cast(tree: Tree, dtype: jnp.dtype | type) -> Tree:

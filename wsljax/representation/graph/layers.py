@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ..blocks.product import times
+from ..parts.norm import standardise
 from ..universal.initial import normals
 from .derive import Graph
 from .features import Collected, GraphFeatures, Sets, aside, in_order, spread
@@ -42,9 +43,7 @@ def rms(x: jax.Array, gain: jax.Array) -> jax.Array:
 
     Pointwise, hence equivariant; after Zhang and Sennrich, *Root Mean Square Layer Normalization*, 2019.
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    size = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-    return (wide * jax.lax.rsqrt(size + EPSILON)).astype(x.dtype) * gain.astype(x.dtype)
+    return standardise(x, centre=False) * gain.astype(x.dtype)
 
 
 def statistics(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:

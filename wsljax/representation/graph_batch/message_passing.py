@@ -20,6 +20,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ..blocks.dtypes import wide
+from ..parts.norm import standardise
 from ..universal.initial import normals
 from .topology import TO_POOL, TO_RECEIVER, TO_SENDER, Topology
 
@@ -58,10 +60,8 @@ class LayerNorm(eqx.Module):
         self.gain, self.bias = jnp.ones(channels, dtype), jnp.zeros(channels, dtype)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        wide = x.astype(at_least_32(x.dtype))
-        wide = wide - jnp.mean(wide, -1, keepdims=True)
-        wide = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), -1, keepdims=True) + 1e-5)
-        return (wide * self.gain.astype(wide.dtype) + self.bias.astype(wide.dtype)).astype(x.dtype)
+        y = standardise(wide(x), epsilon=1e-5)
+        return (y * self.gain.astype(y.dtype) + self.bias.astype(y.dtype)).astype(x.dtype)
 
 
 class MessagePassing(eqx.Module):
@@ -166,14 +166,9 @@ def mean_of_nodes(x: jax.Array, t: Topology) -> jax.Array:
     return _sums(x, weights, t.node_graph, t.graphs + 1)[:-1]
 
 
-def at_least_32(dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype in which sums over many are taken."""
-    return dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
-
-
 def _sums(x: jax.Array, weights: jax.Array, at: jax.Array, number: int) -> jax.Array:
-    wide = at_least_32(x.dtype)
-    weighted = x.astype(wide) * weights.astype(wide)[:, None]
+    y = wide(x)
+    weighted = y * weights.astype(y.dtype)[:, None]
     return jax.ops.segment_sum(weighted, jnp.asarray(at), number).astype(x.dtype)
 
 

@@ -21,7 +21,7 @@ from ..blocks.features import Features, group
 from ..blocks.indices import Structure, structure
 from ..blocks.stacks import Cell, assemble
 from ..parts.layers import draw_layers, run_layers
-from ..parts.norm import BlockNorm
+from ..parts.norm import BlockNorm, standardise
 from ..parts.unit_attention import attend
 from ..universal.initial import normals
 from .end_trunk import RATES, EndReadout, sinusoids
@@ -215,9 +215,9 @@ class Inr2Array(eqx.Module):
         x = self.trunk((self.spec if spec is None else spec).blocks(params), spec)
         rows = jnp.concatenate([a.reshape(-1, a.shape[-1]) for a in x.arrays])
         z = self.latents.astype(rows.dtype)
-        z = _normed(z + self.gather(z, rows))
+        z = standardise(z + self.gather(z, rows), centre=False)
         up, down = (w.astype(rows.dtype) for w in self.mlp)
-        return _normed(z + jax.nn.gelu(z @ up) @ down)
+        return standardise(z + jax.nn.gelu(z @ up) @ down, centre=False)
 
     def decode(self, latents: jax.Array, spec: Spec | None = None, like: Any = None) -> Any:
         """``(latents, channels)`` to the weights of one network.
@@ -244,10 +244,3 @@ class Inr2Array(eqx.Module):
     def __call__(self, params: Any, spec: Spec | None = None) -> Any:
         """Weights to an array and back to weights: a tree of the same structure and shapes."""
         return self.decode(self.encode(params, spec), spec, like=params)
-
-
-def _normed(z: jax.Array) -> jax.Array:
-    """Every row divided by its root mean square."""
-    wide = z.astype(jnp.promote_types(z.dtype, jnp.float32))
-    size = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-    return (wide * jax.lax.rsqrt(size + 1e-6)).astype(z.dtype)

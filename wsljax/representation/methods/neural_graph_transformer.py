@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
+from ..blocks.dtypes import wide
 from ..blocks.product import times
 from ..graph.derive import Graph
 from ..graph.features import (
@@ -142,7 +143,7 @@ class RelationalAttentionLayer(eqx.Module):
             if others:
                 value = shift + (1 + scale) * sum(values[m] for m in others)
             logits = self._by_head(queries[n] * key).sum(-1) / (a.shape[-1] / self.heads) ** 0.5
-            logits = logits.astype(jnp.promote_types(a.dtype, jnp.float32))
+            logits = wide(logits)
             weight = jnp.exp(CAP * jnp.tanh(logits / CAP))
             weighed = (self._by_head(value) * weight[..., None]).reshape(*a.shape)
             total = jnp.concatenate([weighed, weight], axis=-1)

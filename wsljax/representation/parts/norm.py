@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
+from ..blocks.dtypes import wide
 from ..blocks.features import Features
 from ..blocks.indices import structure
 from .by_kind import along, draw, for_groups
@@ -57,10 +58,10 @@ class BlockNorm(eqx.Module):
         for a, gain in zip(x.arrays, for_groups(self.gain, x, "block"), strict=True):
             several = any(n > 1 for n in a.shape[1:-1])
             axes = tuple(range(1, a.ndim - (1 if self.per_channel and several else 0)))
-            wide = _wide(a)
-            size = jnp.mean(jnp.square(wide), axis=axes, keepdims=True)
-            factor = jax.lax.rsqrt(size + self.epsilon) * along(gain, wide)
-            arrays.append((wide * factor).astype(a.dtype))
+            y = wide(a)
+            size = jnp.mean(jnp.square(y), axis=axes, keepdims=True)
+            factor = jax.lax.rsqrt(size + self.epsilon) * along(gain, y)
+            arrays.append((y * factor).astype(a.dtype))
         return Features(tuple(arrays), x.structure, x.groups)
 
 
@@ -110,7 +111,7 @@ class LayerNorm(eqx.Module):
         gains, offsets = (for_groups(p, x, self.per) for p in (self.gain, self.offset))
         arrays = []
         for a, gain, offset in zip(x.arrays, gains, offsets, strict=True):
-            y = standardise(_wide(a), centre=self.centre, epsilon=self.epsilon)
+            y = standardise(wide(a), centre=self.centre, epsilon=self.epsilon)
             arrays.append((y * along(gain, y) + along(offset, y)).astype(a.dtype))
         return Features(tuple(arrays), x.structure, x.groups)
 
@@ -122,12 +123,7 @@ def standardise(x: jax.Array, *, centre: bool = True, epsilon: float = 1e-6) -> 
         >>> standardise(jnp.array([1.0, 3.0])).round(3).tolist()
         [-1.0, 1.0]
     """
-    y = _wide(x)
+    y = wide(x)
     y = y - jnp.mean(y, axis=-1, keepdims=True) if centre else y
     y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + epsilon)
     return y.astype(x.dtype)
-
-
-def _wide(x: jax.Array) -> jax.Array:
-    """In float32 at least: sums of half precision lose too much."""
-    return x.astype(x.dtype if x.dtype.itemsize >= 4 else jnp.float32)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..blocks.dtypes import wide
 from ..blocks.features import Features
 from ..blocks.indices import Indices
 from ..blocks.ties import Tie
@@ -42,8 +43,7 @@ def attention_pool(query: jax.Array) -> Pool:
 
     def pool(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
         scores = jnp.einsum("...c,c->...", x, query.astype(x.dtype))
-        wide = scores.astype(jnp.promote_types(x.dtype, jnp.float32))
-        weights = jax.nn.softmax(wide, axis=axes).astype(x.dtype)
+        weights = jax.nn.softmax(wide(scores), axis=axes).astype(x.dtype)
         return jnp.sum(x * weights[..., None], axis=axes)
 
     return pool

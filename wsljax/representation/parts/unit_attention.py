@@ -21,6 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..blocks.dtypes import wide
 from ..blocks.features import Features, Groups
 from ..blocks.indices import Indices, Structure
 from ..blocks.stacks import Cell, assemble
@@ -103,8 +104,8 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 
     def some(q: jax.Array) -> jax.Array:
         scores = jnp.matmul(q, jnp.swapaxes(k, -1, -2)) * q.shape[-1] ** -0.5
-        wide = jnp.promote_types(scores.dtype, jnp.float32)
-        return jnp.matmul(jax.nn.softmax(scores.astype(wide), axis=-1).astype(v.dtype), v)
+        shares = jax.nn.softmax(wide(scores), axis=-1)
+        return jnp.matmul(shares.astype(v.dtype), v)
 
     n = q.shape[-2]
     if n <= QUERIES_AT_ONCE:

@@ -29,6 +29,7 @@ import numpy as np
 
 from ...symmetry.layout import spread
 from ...symmetry.spec import Spec
+from ..blocks.dtypes import wide
 from .pieces import Piece, Pieces, pieces
 
 Exponents = tuple[float, ...]
@@ -162,7 +163,7 @@ class Frame:
         self.channels = channels
         self.families, self.places = families(own.source)
         self.norms: list[list[jax.Array]] = []
-        found = {name: x.astype(_wide(x.dtype)) for name, x in found.items()}
+        found = {name: wide(x) for name, x in found.items()}
         for f, family in enumerate(self.families):
             self.norms.append([self._norm(found, at, f) for _, at in family.rows])
         self._alike: dict[tuple[int, Exponents], list] = defaultdict(list)
@@ -199,7 +200,7 @@ class Frame:
         return spread(out, where, rank)
 
     def _move(self, piece: Piece, x: jax.Array, times: float) -> jax.Array:
-        y = x.astype(_wide(x.dtype))
+        y = wide(x)
         for f, where, e in self.places[piece.name]:
             y = y * self._factor(f, where, e, times, y.ndim)
         return y.astype(x.dtype)
@@ -233,11 +234,6 @@ class Frame:
                     y = y * self._factor(f, where, e, 1.0, rank)
             out[p.name] = y
         return out
-
-
-def _wide(dtype) -> jnp.dtype:
-    """Norms are computed in float32 at least."""
-    return dtype if jnp.dtype(dtype).itemsize >= 4 else jnp.dtype(jnp.float32)
 
 
 def _root_mean_square(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:

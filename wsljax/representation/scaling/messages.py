@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from ...symmetry.spec import Spec
+from ..blocks.dtypes import wide
 from ..blocks.features import STACK_UP_TO
 from ..blocks.indices import structure
 from .pieces import Charge, Site, pieces, sites
@@ -283,6 +284,6 @@ def at_site(group: Group, site: int, x: jax.Array) -> jax.Array:
 
 def rms(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
     """Each member of a stack divided by its root mean square, over all indices and channels."""
-    wide = x.astype(x.dtype if x.dtype.itemsize >= 4 else jnp.float32)
-    square = jnp.mean(jnp.square(wide), axis=tuple(range(1, x.ndim)), keepdims=True)
-    return (wide * jax.lax.rsqrt(square + epsilon)).astype(x.dtype)
+    y = wide(x)
+    square = jnp.mean(jnp.square(y), axis=tuple(range(1, x.ndim)), keepdims=True)
+    return (y * jax.lax.rsqrt(square + epsilon)).astype(x.dtype)
