@@ -241,10 +241,15 @@ def export(
         arrays[f"{name}/targets"] = np.asarray(part.targets)
         if tanh is not None:
             arrays[f"{name}/tanh"] = np.asarray(tanh[number], bool)
-        if question.drawing is not None and number == 0:
+        if question.drawing is None:
+            continue
+        arrays["points"] = points = question.drawing.points
+        arrays[f"{name}/targets"] = arrays[f"{name}/targets"].reshape(
+            -1, len(points), biases[-1].shape[1]
+        )
+        if number == 0:
             two = jax.tree.map(lambda x: x[:2], part.params)
             question.drawing.check(two, [w[:2] for w in weights], [b[:2] for b in biases])
-            arrays["points"] = question.drawing.points
     return arrays
 
 

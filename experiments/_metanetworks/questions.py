@@ -27,10 +27,11 @@ class Drawing(NamedTuple):
     def told(self) -> dict[str, Any]:
         """The numbers by which it is drawn: frequencies of the hidden layers, and what is added."""
         settings = self.function.settings
-        if self.function.architecture != "siren" or settings["output"] != "linear":
+        kind = self.function.architecture  # pyright: ignore[reportAttributeAccessIssue]
+        if kind != "siren" or settings["output"] != "linear":
             raise ValueError(
-                f"published code edits sine networks with linear output, not {self.function.architecture!r} "
-                f"with output {settings.get('output')!r}."
+                f"published code edits sine networks with linear output, not {kind!r} with output "
+                f"{settings.get('output')!r}."
             )
         hidden = len(settings["widths"]) - 2
         first = settings["first_frequency"]
@@ -75,7 +76,8 @@ class Question(NamedTuple):
         out: numbers that an answer has.
         score: `score(answers, targets)` of the test networks. Answers are logits, numbers in [0, 1], or
             stacked networks.
-        drawing: what edited networks draw; targets are then `(networks, points, channels)`.
+        drawing: what edited networks draw; targets are then as many numbers a network, flat or
+            `(networks, points, channels)`.
     """
 
     kind: str
@@ -104,7 +106,8 @@ def editing(function: zoo.Function, points: np.ndarray) -> Question:
     drawing = Drawing(function, np.asarray(points, np.float32))
 
     def score(found: Any, targets: np.ndarray) -> dict[str, float]:
-        return {"mse": float(np.mean((drawing.drawn(found) - targets) ** 2))}
+        drawn = drawing.drawn(found)
+        return {"mse": float(np.mean((drawn - np.reshape(targets, drawn.shape)) ** 2))}
 
     return Question("editing", 1, score, drawing)
 

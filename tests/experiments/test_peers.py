@@ -163,9 +163,12 @@ def test_rows_are_trained_once_and_scored_as_ours(sirens, fake, tmp_path, capsys
 
 def test_edited_networks_come_back_as_ours(sirens, fake):
     spec, parts = sirens
-    question = questions.editing(SIREN, zoo.grid(3, 4))
-    assert question.drawing.told() == {"frequencies": [9.0, 9.0], "offset": 0.5}
-    parts = tuple(Part(p.params, question.drawing.drawn(p.params)) for p in parts)
+    question, drawing = (
+        questions.editing(SIREN, zoo.grid(3, 4)),
+        questions.Drawing(SIREN, zoo.grid(3, 4)),
+    )
+    assert drawing.told() == {"frequencies": [9.0, 9.0], "offset": 0.5}
+    parts = tuple(Part(p.params, drawing.drawn(p.params)[..., 0]) for p in parts)
     kept = []
     one = fake[0].trainer(spec, parts, question, TRAINING, keep=lambda *x: kept.append(x))
     row = one(peers.Peer("nfn hnp"), 3)
@@ -175,7 +178,7 @@ def test_edited_networks_come_back_as_ours(sirens, fake):
     )
     assert (peer.peer, seed) == ("nfn hnp", 3)
     jax.tree.map(np.testing.assert_array_equal, answer, twice)
-    expected = np.mean((question.drawing.drawn(twice) - parts[2].targets) ** 2)
+    expected = np.mean((drawing.drawn(twice)[..., 0] - parts[2].targets) ** 2)
     assert row["scores"]["mse"] == pytest.approx(float(expected)) and expected > 0
 
 
@@ -201,7 +204,9 @@ def test_numbers_are_scored_as_in_our_rows():
 def test_a_drawing_must_be_that_of_the_networks(sirens):
     spec, parts = sirens
     slower = zoo.Function("siren", {**SIREN.settings, "frequency": 8.0})
-    arrays = peers.export(spec, parts, questions.editing(SIREN, zoo.grid(3, 4)))
+    drawn = tuple(p._replace(targets=np.zeros((len(p.targets), 12))) for p in parts)
+    arrays = peers.export(spec, drawn, questions.editing(SIREN, zoo.grid(3, 4)))
+    assert arrays["test/targets"].shape == (5, 12, 1)
     assert arrays["points"].shape == (12, 2) and arrays["validation/weights/1"].shape == (6, 5, 4)
     drawing = questions.Drawing(slower, zoo.grid(3, 4))
     two = jax.tree.map(lambda x: x[:2], parts[0].params)
@@ -276,6 +281,9 @@ MODELS = """
 
         def forward(self, x):
             return self.net(torch.cat([a.flatten(1) for leaves in x for a in leaves], 1))
+
+    class DWSModel(torch.nn.Module):
+        pass
 """
 
 
