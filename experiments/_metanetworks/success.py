@@ -55,15 +55,20 @@ class Question(NamedTuple):
 
 def ask(networks: zoo.Population, target: str, *, seed: int, last_only: bool = True) -> Question:
     """A question about the networks of a zoo."""
-    if last_only:
-        columns = networks.columns
-        networks = networks.take(zoo.last_checkpoints(columns["run"], columns["step"]))
-    networks = networks.take(zoo.finite_members(networks))
-    split = zoo.split(np.asarray(networks.columns["run"]), SPLIT, key=jax.random.key(seed))
+    networks = usable(networks, last_only=last_only)
+    split = zoo.split(np.asarray(networks.columns["run"]).tolist(), SPLIT, key=jax.random.key(seed))
     parts = tuple(
         Part(p.params, np.asarray(p.columns[target], np.float32)) for p in map(networks.take, split)
     )
     return Question(networks, target, split, parts, scale_of(parts[0].targets), seed)  # pyright: ignore[reportArgumentType]
+
+
+def usable(networks: zoo.Population, *, last_only: bool = True) -> zoo.Population:
+    """Networks that are finite, of each run the last one only."""
+    if last_only:
+        runs, steps = (np.asarray(networks.columns[name]).tolist() for name in ("run", "step"))
+        networks = networks.take(zoo.last_checkpoints(runs, steps))
+    return networks.take(zoo.finite_members(networks))
 
 
 def scale_of(targets: np.ndarray) -> tuple[float, float]:
