@@ -18,6 +18,8 @@ from wsljax._compat import is_tracer
 from .device_assignment import assign_on_device
 
 BACKENDS = ("auto", "scipy", "device")
+RELAXATIONS = 200
+"""Prices need not be exact, so there is no need to wait for the last of them."""
 
 
 def linear_assignment(cost: Any, *, maximise: bool = False, backend: str = "auto") -> jax.Array:
@@ -82,3 +84,39 @@ def assign_on_host(cost: np.ndarray, *, maximise: bool = False) -> np.ndarray:
     for index in np.ndindex(cost.shape[:-2]):
         out[index] = linear_sum_assignment(cost[index], maximize=maximise)[1]
     return out
+
+
+def assign_from_prices(
+    gains: np.ndarray, prices: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The assignments of largest gain, faster from the prices of columns in a similar problem.
+
+    A price taken off a whole column changes the gain of every assignment alike. With the prices at which an
+    assignment was optimal taken off, a solver finds most rows content with the column that is best for them
+    alone. The new prices are the potentials of shortest paths from the assignment found (R. Bellman, Quart.
+    Appl. Math. 16, 1958), by as many relaxations of all columns at once as it takes.
+
+    Args:
+        gains: ``(..., n, n)``.
+        prices: ``(..., n)`` of any values, or None.
+
+    Returns:
+        The column of each row, and the new prices.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    columns = np.empty(gains.shape[:-1], np.int32)
+    new = np.zeros(gains.shape[:-1], gains.dtype) if prices is None else prices.copy()
+    for index in np.ndindex(gains.shape[:-2]):
+        gain, price = gains[index], new[index]
+        offered = gain if prices is None else gain - price
+        chosen = columns[index] = linear_sum_assignment(offered, maximize=True)[1]
+        # no row would rather pay for another column than for its own
+        envy = gain - np.take_along_axis(gain, chosen[:, None], -1)
+        for _ in range(RELAXATIONS):
+            higher = np.maximum(price, (envy + price[chosen, None]).max(0))
+            if np.array_equal(higher, price):
+                break
+            price = higher
+        new[index] = price - price.mean()
+    return columns, new

@@ -8,17 +8,19 @@ blocks that changed are computed anew, and, where few of a neighbour's units mov
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .assignment import assign_on_host
-from .exchange import Arrays, agreement, compose, exchange, identity, place_gains, rows
-from .family import best_exchange, first_exchange, keep_where, picked
-from .problem import Place, Problem, anchored_order
+from .assignment import assign_from_prices, assign_on_host
+from .exchange import Arrays, Assign, agreement, compose, exchange, identity, place_gains, rows
+from .family import best_exchange, first_exchange, keep_where, picked, summed
+from .problem import Place, Problem, anchored_order, reduced
 
 FEW = 0.25
 """A neighbour of which a smaller share moved changes gains by what moved alone."""
+MANY = 64
+"""So many units are worth keeping prices for."""
 NEARER = (0.0, 0.3, 1.0, 3.0)
 """How much an exchange is held back, in turn, where the linearised problem promises too much."""
 
@@ -51,6 +53,7 @@ class Ascent:
             self.b = exchange(np, problem, self.b, element)
             self.element = compose(np, problem, element, self.element)
         self.kept: dict[str, np.ndarray] = {}
+        self.prices: dict[str, np.ndarray] = {}
         self.due = {u.name for u in problem.units}
         dtypes = [x.dtype for x in self.b.values()]
         self.precision = max((float(np.finfo(d).eps) for d in dtypes), default=1e-16)
@@ -61,7 +64,12 @@ class Ascent:
         problem, names = self.problem, list(names)
         is_open = {m for n in names for m in (n, *(u.name for u in problem.nested(n)))}
         for name in names:
-            moves = first_exchange(np, assign, problem, name, frozenset(is_open), self.a, self.b)
+            if problem.linear(name) and not problem.nested(name):
+                moves = {name: self._assign(name)(self._gains(name, frozenset(is_open)))}
+            else:
+                moves = first_exchange(
+                    np, assign, problem, name, frozenset(is_open), self.a, self.b
+                )
             self.apply(moves)
             is_open -= {name, *(m.name for m in problem.nested(name))}
 
@@ -86,7 +94,7 @@ class Ascent:
             now, size = sum(shares), sum(np.abs(s) for s in shares)
         else:
             gains = self._gains(name)
-            moves = {name: assign(gains)}
+            moves = {name: self._assign(name)(gains)}
             flat = lambda z: z.reshape(self.pairs, -1).astype(np.float64)  # noqa: E731
             own = flat(np.diagonal(gains, axis1=-2, axis2=-1))
             value = flat(picked(np, gains, moves[name])).sum(-1)
@@ -134,8 +142,21 @@ class Ascent:
         moved = {n for n, m in moves.items() if not np.array_equal(m, self.identity[n])}
         for name in moved:
             self.due |= self.problem.neighbours[name]
+            if name in self.prices:
+                self.prices[name] = np.take_along_axis(self.prices[name], moves[name], -1)
         for u in self.problem.units:
             self._refresh(u.name, moves, moved, before)
+
+    def _assign(self, name: str) -> Assign:
+        """A solver that starts from the prices that the units had when they were last assigned."""
+        if self.problem.nested(name) or self.problem.by_name[name].size < MANY:
+            return assign
+
+        def solve(gains: np.ndarray) -> np.ndarray:
+            columns, self.prices[name] = assign_from_prices(gains, self.prices.get(name))
+            return columns
+
+        return solve
 
     # ------------------------------------------------------------------ gains, kept
     def _value(self, place: Place) -> np.ndarray:
@@ -148,14 +169,30 @@ class Ascent:
         fixed = len(others) == 1
         return f"{place.block.axes[place.axis]}:{'' if fixed else place.name}"
 
-    def _gains(self, name: str) -> np.ndarray:
+    def _gains(self, name: str, is_open: frozenset[str] = frozenset()) -> np.ndarray:
+        """What exchanges of plain units are worth, others being open: of their axes only sums count."""
         groups: dict[str, list[Place]] = {}
         for place in self.problem.places(name):
             groups.setdefault(self._key(place), []).append(place)
+        total: Any = 0.0
         for key, places in groups.items():
             if key not in self.kept:
+                if is_open & {n for p in places for n in p.block.axes if n != name}:
+                    total = total + self._gains_of_sums(name, key, is_open)
+                    continue
                 self.kept[key] = sum(place_gains(np, p, self.a, self.b) for p in places)
-        return sum(self.kept[key] for key in groups)
+            total = total + self.kept[key]
+        return total
+
+    def _gains_of_sums(self, name: str, key: str, is_open: frozenset[str]) -> np.ndarray:
+        part, reductions = reduced(self.problem, name, is_open)
+        total: Any = 0.0
+        for place, r in zip(self.problem.places(name), reductions, strict=True):
+            if self._key(place) == key:
+                x, y = ({r.block.name: summed(np, z[r.source], r)} for z in (self.a, self.b))
+                places = [p for p in part.places(name) if p.block.name == r.block.name]
+                total = total + place_gains(np, places[0], x, y)
+        return total
 
     def _refresh(self, name: str, moves: Arrays, moved: set[str], before: Arrays) -> None:
         for place in self.problem.places(name):
