@@ -22,45 +22,11 @@ from ..blocks.indices import Structure, structure
 from ..blocks.stacks import Cell, assemble
 from ..parts.layers import draw_layers, run_layers
 from ..parts.norm import BlockNorm, standardise
-from ..parts.unit_attention import attend
+from ..parts.set_attention import Attention
 from ..universal.initial import normals
 from .end_trunk import RATES, EndReadout, sinusoids
 from .ends import Ends, recut
 from .nft import TransformerLayer, TransformerTrunk, nft_trunk
-
-
-class CrossAttention(eqx.Module):
-    """``(n, C)`` attend to ``(m, C)``, by several heads.
-
-    Example:
-        >>> import jax
-        >>> layer = CrossAttention(8, heads=2, key=jax.random.key(0))
-        >>> layer(jnp.ones((3, 8)), jnp.ones((5, 8))).shape
-        (3, 8)
-    """
-
-    query: jax.Array
-    key_value: jax.Array
-    out: jax.Array
-    heads: int = eqx.field(static=True)
-
-    def __init__(
-        self, channels: int, *, heads: int, key: jax.Array, dtype: jnp.dtype | type = jnp.float32
-    ):
-        if heads < 1 or channels % heads:
-            raise ValueError(f"`heads` must divide the {channels} channels; got {heads}")
-        shapes = (channels, channels), (channels, 2 * channels), (channels, channels)
-        draws = (w / channels**0.5 for w in normals(key, shapes, dtype))
-        self.query, self.key_value, self.out = draws
-        self.heads = heads
-
-    def __call__(self, x: jax.Array, others: jax.Array) -> jax.Array:
-        def split(a: jax.Array) -> jax.Array:
-            return a.reshape(a.shape[0], self.heads, -1).transpose(1, 0, 2)
-
-        k, v = jnp.split(others @ self.key_value.astype(x.dtype), 2, axis=-1)
-        y = attend(split(x @ self.query.astype(x.dtype)), split(k), split(v))
-        return y.transpose(1, 0, 2).reshape(x.shape) @ self.out.astype(x.dtype)
 
 
 class Places(eqx.Module):
@@ -141,10 +107,10 @@ class Inr2Array(eqx.Module):
 
     trunk: TransformerTrunk
     latents: jax.Array
-    gather: CrossAttention
+    gather: Attention
     mlp: tuple[jax.Array, jax.Array]
     places: Places
-    spread: CrossAttention
+    spread: Attention
     layers: TransformerLayer
     last: BlockNorm
     readout: EndReadout
@@ -197,9 +163,9 @@ class Inr2Array(eqx.Module):
         shapes = (latents, channels), (channels, wide), (wide, channels)
         self.latents, up, down = normals(keys[1], shapes, dtype)
         self.mlp = up / channels**0.5, down / wide**0.5
-        self.gather = CrossAttention(channels, heads=count, key=keys[2], dtype=dtype)
+        self.gather = _attention(channels, count, keys[2], dtype)
         self.places = Places(own, channels, key=keys[3], dtype=dtype)
-        self.spread = CrossAttention(channels, heads=count, key=keys[4], dtype=dtype)
+        self.spread = _attention(channels, count, keys[4], dtype)
 
         def draw(key: jax.Array) -> TransformerLayer:
             return TransformerLayer(own, channels, heads=count, key=key, dtype=dtype)
@@ -244,3 +210,10 @@ class Inr2Array(eqx.Module):
     def __call__(self, params: Any, spec: Spec | None = None) -> Any:
         """Weights to an array and back to weights: a tree of the same structure and shapes."""
         return self.decode(self.encode(params, spec), spec, like=params)
+
+
+def _attention(channels: int, heads: int, key: jax.Array, dtype: jnp.dtype | type) -> Attention:
+    shapes = (channels, channels), (channels, 2 * channels), (channels, channels)
+    query, key_value, out = normals(key, shapes, dtype)
+    weights = jnp.stack([query, *jnp.split(key_value, 2, axis=-1), out])
+    return Attention(weights / channels**0.5, heads)

@@ -13,13 +13,19 @@ import jax.numpy as jnp
 from ..universal.initial import normals
 from .layers import run_layers
 from .norm import standardise
+from .unit_attention import attend
 
 
 class Attention(eqx.Module):
-    """Multihead attention of queries over a set, both normalised first.
+    """Multihead attention of queries over a set.
 
     Attributes:
         weights: query, key, value and output matrices, ``(4, channels, channels)``.
+
+    Example:
+        >>> layer = Attention(jnp.ones((4, 8, 8)), heads=2)
+        >>> layer(jnp.ones((3, 8)), jnp.ones((5, 8))).shape
+        (3, 8)
     """
 
     weights: jax.Array
@@ -29,19 +35,12 @@ class Attention(eqx.Module):
         self, queries: jax.Array, x: jax.Array, mask: jax.Array | None = None
     ) -> jax.Array:
         """``(m, C)`` queries over ``(n, C)`` tokens to ``(m, C)``; ``mask`` is ``(n,)``, true to keep."""
-        wide = jnp.promote_types(x.dtype, jnp.float32)
         wq, wk, wv, wo = self.weights.astype(x.dtype)
-        x = standardise(x)
         q, k, v = (
-            y.reshape(y.shape[0], self.heads, -1)
-            for y in (standardise(queries.astype(x.dtype)) @ wq, x @ wk, x @ wv)
+            y.reshape(y.shape[0], self.heads, -1).swapaxes(0, 1)
+            for y in (queries @ wq, x @ wk, x @ wv)
         )
-        scores = jnp.einsum("mhd,nhd->hmn", q, k).astype(wide) / q.shape[-1] ** 0.5
-        if mask is not None:
-            scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-        shares = jax.nn.softmax(scores, axis=-1).astype(x.dtype)
-        out = jnp.einsum("hmn,nhd->mhd", shares, v)
-        return out.reshape(out.shape[0], -1) @ wo
+        return attend(q, k, v, mask).swapaxes(0, 1).reshape(queries.shape) @ wo
 
 
 class SetBlock(eqx.Module):
@@ -54,8 +53,9 @@ class SetBlock(eqx.Module):
     down: jax.Array
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        found = self.gather(self.points, x, mask)  # what differs between sets, and that alone
-        x = x + self.scatter(x, found)
+        points, tokens = standardise(self.points.astype(x.dtype)), standardise(x)
+        found = self.gather(points, tokens, mask)  # what differs between sets, and that alone
+        x = x + self.scatter(tokens, standardise(found))
         hidden = jax.nn.gelu(standardise(x) @ self.up.astype(x.dtype))
         return x + hidden @ self.down.astype(x.dtype)
 
@@ -126,4 +126,5 @@ class SetEncoder(eqx.Module):
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         """``(n, C)``, and a mask ``(n,)`` that is true for what counts, to ``(C,)`` and ``(n, C)``."""
         x = run_layers(self.blocks, x, remat=self.remat, call=lambda block, x: block(x, mask))
-        return self.pool(self.seed, x, mask)[0], x
+        seed = standardise(self.seed.astype(x.dtype))
+        return self.pool(seed, standardise(x), mask)[0], x

@@ -27,7 +27,7 @@ from ..blocks.indices import Indices, Structure
 from ..blocks.stacks import Cell, assemble
 
 QUERIES_AT_ONCE = 1024
-"""Of more tokens than this, so many at a time attend to all: memory stays linear in their number."""
+"""Of more tokens than this, so many at a time attend to as many: memory stays linear in their number."""
 
 
 class Row(NamedTuple):
@@ -93,8 +93,10 @@ def _row(group: int, axis: int, block: Indices) -> Row:
     return Row(group, axis, batch, tuple(tokens), tuple(sorted(gone - {axis})))
 
 
-def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Dot-product attention, ``(..., queries, d), (..., keys, d), (..., keys, e)`` to ``(..., queries, e)``.
+
+    Keys where ``mask``, ``(keys,)``, is false are as if they were not there.
 
     Example:
         >>> x = jnp.eye(3)
@@ -103,12 +105,13 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """
 
     def some(q: jax.Array) -> jax.Array:
-        scores = jnp.matmul(q, jnp.swapaxes(k, -1, -2)) * q.shape[-1] ** -0.5
-        shares = jax.nn.softmax(wide(scores), axis=-1)
-        return jnp.matmul(shares.astype(v.dtype), v)
+        scores = wide(jnp.matmul(q, jnp.swapaxes(k, -1, -2)) * q.shape[-1] ** -0.5)
+        if mask is not None:
+            scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+        return jnp.matmul(jax.nn.softmax(scores, axis=-1).astype(v.dtype), v)
 
     n = q.shape[-2]
-    if n <= QUERIES_AT_ONCE:
+    if n * k.shape[-2] <= QUERIES_AT_ONCE**2:
         return some(q)
     steps = -(-n // QUERIES_AT_ONCE)
     filled = jnp.pad(q, [(0, 0)] * (q.ndim - 2) + [(0, steps * QUERIES_AT_ONCE - n), (0, 0)])
