@@ -21,6 +21,7 @@ from wsljax import symmetry
 from wsljax.representation import Editor, Metanetwork, build_trunk
 from wsljax.representation.graph.derive import as_block, as_edges, graph_of, widths_of
 from wsljax.representation.graph.layers import roles_of, statistics
+from wsljax.representation.methods.ends import at_outputs
 from wsljax.representation.methods.neural_graph import NeuralGraphLayer
 from wsljax.representation.methods.neural_graph_transformer import CAP, RelationalAttentionLayer
 
@@ -107,6 +108,20 @@ def test_the_direction_is_told_by_the_biases():
     assert found["0/weight"] == (("a", "target"), ("_inputs2", "source"))
     assert found["1/weight"] == (("b", "target"), ("a", "source"))
     assert found["2/weight"] == (("_outputs3", "target"), ("b", "source"))
+
+
+def test_an_output_bias_is_at_the_outputs_where_inputs_are_as_many_and_names_have_no_folders():
+    """In the graph and where layers cut the ends: by one rule."""
+    leaves = {
+        "b0": ((5,), "a"),
+        "b1": ((3,), "_"),
+        "w0": ((3, 5), "_ a"),
+        "w1": ((5, 3), "a _"),
+    }
+    found = ends(spec_of(leaves))
+    assert found["w0"] == (("_inputs3", "source"), ("a", "target"))
+    assert found["b1"] == (("_outputs3", "self"),)
+    assert at_outputs(spec_of(leaves)) == {"b1", "w1"}
 
 
 def test_recurrent_shared_nested_and_scanned_units():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ...symmetry.axes import Alt, Axis, Fixed, Prod, Reorder, Sum, Unit
 from ...symmetry.layout import Block, fused_order, pieces
@@ -43,8 +44,12 @@ class _Seen:
     free: tuple[int, ...]  # block axes that are fixed and a whole axis of the leaf
 
 
+@lru_cache(maxsize=256)
 def faces(spec: Spec) -> dict[str, dict[int, Face]]:
     """For every block of ``spec`` its fixed axes that are nodes: ``{block: {axis: Face}}``.
+
+    The only axis of a bias is where the kernel beside it has an end of that size; at the outputs if
+    inputs and outputs both have.
 
     Example:
         >>> import jax.numpy as jnp
@@ -68,10 +73,11 @@ def faces(spec: Spec) -> dict[str, dict[int, Face]]:
                 before = s.owners[k] < s.owners[others[0]]
                 made[k] = _face(s.block.shape[k], before == forward)
         out[s.block.name] = made
+    known = [(_folder(s.block.path), face) for s in seen for face in out[s.block.name].values()]
     for s in seen:  # biases of fixed ends: the end of the kernel beside them
         for k in chosen[s.block.name]:
             if k not in out[s.block.name]:
-                out[s.block.name][k] = _beside(s.block, s.block.shape[k], seen, out)
+                out[s.block.name][k] = _beside(s.block, s.block.shape[k], known)
     return out
 
 
@@ -103,13 +109,12 @@ def _face(size: int, is_input: bool) -> Face:
     return Face(f"_{'inputs' if is_input else 'outputs'}{size}", size, is_input)
 
 
-def _beside(block: Block, size: int, seen: list[_Seen], out: dict) -> Face:
-    near = sorted(seen, key=lambda s: _folder(s.block.path) != _folder(block.path))
-    for s in near:
-        for face in sorted(out[s.block.name].values(), key=lambda f: f.input):
-            if face.size == size and s.block.name != block.name:
-                return face
-    return _face(size, False)
+def _beside(block: Block, size: int, known: list[tuple[str, Face]]) -> Face:
+    """An end of that size, of the block's own folder rather than of others, outputs rather than inputs."""
+    ranked = [
+        (folder != _folder(block.path), face.input) for folder, face in known if face.size == size
+    ]
+    return _face(size, min(ranked)[1] if ranked else False)
 
 
 def _folder(path: str) -> str:

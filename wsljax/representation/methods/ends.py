@@ -19,28 +19,9 @@ from typing import Literal, get_args
 from ...symmetry.annotation import Leaf, Units
 from ...symmetry.axes import Axis, Fixed, Sum, Unit
 from ...symmetry.spec import Spec
-from ..graph.ends import Face, faces
+from ..graph.ends import faces
 
 Ends = Literal["free", "fixed", "folded"]
-
-
-@lru_cache(maxsize=64)
-def end_axes(spec: Spec) -> dict[str, dict[int, Face]]:
-    """The ends of every block, ``{block: {axis: Face}}``; biases are at outputs wherever they may be."""
-    found = faces(spec)
-    folders: dict[str, set[Face]] = {}
-    for block in spec.layout:
-        own = found.get(block.name, {}).values() if len(block.axes) > 1 else ()
-        folders.setdefault(block.path.rpartition("/")[0], set()).update(own)
-    out = {}
-    for block in spec.layout:
-        own = dict(found.get(block.name, {}))
-        if len(block.axes) == 1:
-            for face in folders[block.path.rpartition("/")[0]]:
-                if 0 in own and face.size == own[0].size and not face.input:
-                    own[0] = face
-        out[block.name] = own
-    return out
 
 
 @lru_cache(maxsize=64)
@@ -65,7 +46,7 @@ def recut(spec: Spec, ends: Ends) -> Spec:
     """
     if ends not in get_args(Ends):
         raise ValueError(f"`ends` must be one of {get_args(Ends)}; got {ends!r}")
-    found = {} if ends == "folded" else end_axes(spec)
+    found = {} if ends == "folded" else faces(spec)
     taken = {u.name for u in spec.units}
     sizes: dict[str, int] = {}
     leaves = []
@@ -107,7 +88,5 @@ def at_outputs(spec: Spec) -> frozenset[str]:
         ['b1', 'w1']
     """
     return frozenset(
-        name
-        for name, ends in end_axes(spec).items()
-        if any(not face.input for face in ends.values())
+        name for name, ends in faces(spec).items() if any(not face.input for face in ends.values())
     )
