@@ -19,8 +19,8 @@ from ..blocks.stacks import Cell, assemble, unstack
 from ..parts.pool import InvariantPool
 from ..universal.initial import normals
 from .derive import Graph, as_block, graph_of
-from .embed import Positions, matched, members_of
 from .features import GraphFeatures, node_structure
+from .looks import Positions, matched, members_of
 
 
 class GraphPool(eqx.Module):

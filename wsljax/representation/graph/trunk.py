@@ -15,8 +15,9 @@ from ..methods.trunk import Trunk
 from ..parts.layers import draw_layers, run_layers
 from ..parts.probes import WEIGHTS, Probes
 from .derive import Graph, graph_of
-from .embed import GraphEmbed, Positions
+from .embed import GraphEmbed
 from .features import GraphFeatures
+from .looks import Positions
 from .readout import GraphPool, GraphReadout
 
 

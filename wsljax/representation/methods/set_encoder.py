@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -31,6 +31,7 @@ from ..parts.chunks import View, pieces, rows
 from ..parts.folding import CODES, position_codes
 from ..parts.norm import standardise
 from ..parts.set_attention import SetEncoder
+from ..parts.set_readout import EntryReadout, NetworkPool, SetFeatures
 from ..universal.initial import normals
 from .registry import register_method
 from .trunk import Trunk
@@ -41,13 +42,6 @@ AXES = 4
 
 PLACES = 0.3
 """Initial size of what tells places, beside weights of size one: places are the same in all networks."""
-
-
-class SetFeatures(NamedTuple):
-    """What comes out: a vector for the network, and one for every weight, ``{block: (*shape, C)}``."""
-
-    network: jax.Array
-    entries: dict[str, jax.Array]
 
 
 class Codes(eqx.Module):
@@ -204,34 +198,6 @@ class RowSetTrunk(SetTrunk):
 
     equivariant: ClassVar[bool] = True
     joint: ClassVar[bool] = False
-
-
-class NetworkPool(eqx.Module):
-    """The vector of the network."""
-
-    def size(self, channels: int) -> int:
-        return channels
-
-    def __call__(self, x: SetFeatures) -> jax.Array:
-        return x.network
-
-
-class EntryReadout(eqx.Module):
-    """A number for every weight from its own vector, by one small dense network for all of them."""
-
-    up: jax.Array
-    down: jax.Array
-    spec: Spec = eqx.field(static=True)
-    scales: tuple[tuple[str, float], ...] = eqx.field(static=True)
-
-    def __call__(self, x: SetFeatures, spec: Spec | None = None) -> dict[str, jax.Array]:
-        """``{block: array of the block's shape}``."""
-        del spec
-        out = {}
-        for name, h in x.entries.items():
-            y = jax.nn.gelu(h @ self.up.astype(h.dtype)) @ self.down.astype(h.dtype)
-            out[name] = y * dict(self.scales).get(name, 1.0)
-        return out
 
 
 def _layout(spec: Spec) -> list[Block]:

@@ -20,7 +20,8 @@ from ..blocks.indices import structure
 from ..parts.folding import feature_structure, feature_widths
 from ..parts.norm import BlockNorm
 from ..universal.coupling import COUPLINGS, LowRankLinear
-from ..universal.kronecker import UP_TO, KroneckerLinear
+from ..universal.kept import UP_TO
+from ..universal.kronecker import KroneckerLinear
 from ..universal.linear import UniversalLinear
 from ..universal.sharing import AttentionCoupling, SharedLinear
 from .registry import register_method
