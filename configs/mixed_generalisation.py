@@ -8,6 +8,9 @@ from typing import Any
 
 from configs._metanetworks import SIZES, Entry, Training
 
+#: What the test part has that training did not see.
+UNSEEN = ("runs", "architectures")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -25,6 +28,8 @@ class Config:
     """What is predicted."""
     fractions: tuple[float, float, float] = (0.6, 0.15, 0.25)
     """Of the runs, or of the architectures: to train on, to choose by, to measure on."""
+    unseen: tuple[str, ...] = UNSEEN
+    """Some of `UNSEEN`; each has a table of its own."""
     positions: int = 8
     """Kernels of more positions than this are read in edges of 16 weights, others in edges of one."""
     training: Training = Training()
@@ -57,6 +62,7 @@ def get_config(size: str = "cpu") -> Config:
         training = Training(steps=1500, batch=16, every=250, weight_decay=0.1)
         return Config(zoo_size="small", rows=_rows(16, 3), training=training)
     return Config(
-        zoo_size="tiny", rows=dict(list(_rows(4, 1).items())[:1]), fractions=(0.5, 0.25, 0.25),
+        zoo_size="tiny", unseen=("architectures",), fractions=(0.5, 0.25, 0.25),
+        rows=dict(list(_rows(4, 1).items())[:1]),
         training=Training(steps=10, batch=4, every=5, seeds=1), predictors=("ridge",),
     )  # fmt: skip

@@ -3,9 +3,10 @@
 `python -m experiments.mixed_generalisation --size cpu` trains networks of 2 to 8 layers, 4 to 64
 channels, kernels of 3, 5 and 7, with and without residuals, of several activations. One graph
 metanetwork reads all of them, mixed in batches of one size under one compiled program. Two tables of R2
-and Kendall's tau: on runs that were not seen, of architectures that were; and on architectures that were
-not. Beside them stand weight statistics (padded to the deepest network, as Kofinas et al. 2024 do it, or
-counted from the last layer) and hyperparameters, architecture included, with plain predictors.
+and Kendall's tau (`--unseen`): on runs that were not seen, of architectures that were; and on
+architectures that were not. Beside them stand weight statistics (padded to the deepest network, as
+Kofinas et al. 2024 do it, or counted from the last layer) and hyperparameters, architecture included,
+with plain predictors.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs.mixed_generalisation import Config, get_config
+from configs.mixed_generalisation import UNSEEN, Config, get_config
 from experiments._metanetworks import success
 from experiments._metanetworks.graphs import learn_graphs
 from experiments._metanetworks.learn import regression
@@ -30,9 +31,6 @@ from wsljax import representation, train, zoo
 from wsljax.representation.baselines.evaluate import PREDICTORS, hyper_features
 from wsljax.representation.baselines.statistics import statistics
 
-#: The tables: what is new in the test part.
-FIGURES = {"runs": False, "architectures": True}
-
 
 def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -> dict[str, Any]:
     """The study; returns what is written to `results.json` in the folder."""
@@ -41,8 +39,8 @@ def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -
     networks = representation.HeterogeneousPopulation(populations, sizes=sizes)
     features = features_of(populations, networks)
     tables, abouts = {}, {}
-    for name, hold_out in FIGURES.items():
-        split = _split(populations, config, hold_out)
+    for name in config.unseen:
+        split = _split(populations, config, hold_out=name == "architectures")
         abouts[name] = {
             "dataset": config.dataset, "zoo": config.zoo, "size": config.zoo_size,
             "changes": dict(config.changes), "target": config.target, "seed": config.seed,
@@ -168,8 +166,9 @@ def _split(populations: Sequence[zoo.Population], config: Config, hold_out: bool
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """The command line."""
     return command_line(
-        "mixed_generalisation", __doc__, get_config, run, arguments, datasets=DATASETS
-    )
+        "mixed_generalisation", __doc__, get_config, run, arguments, datasets=DATASETS,
+        several={"unseen": UNSEEN},
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

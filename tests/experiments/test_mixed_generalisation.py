@@ -17,7 +17,7 @@ from wsljax import representation, symmetry, zoo  # noqa: E402
 def test_one_graph_metanetwork_reads_all_architectures(tmp_path):
     arguments = ["--size", "smoke", "--folder", str(tmp_path), "--quiet"]
     result = study.main(arguments)
-    assert set(result["rows"]) == {"runs", "architectures"}
+    assert set(result["rows"]) == {"architectures"}
     for name, rows in result["rows"].items():
         about = result["about"][name]
         assert about["architectures"] == 3 and sum(about["split"]) == about["networks"]
@@ -49,7 +49,7 @@ def test_splits_hold_runs_or_architectures_out():
     populations = _narrow_and_deep()
     populations.append(populations[0])
     config = get_config("smoke")
-    seen, unseen = (study._split(populations, config, held) for held in (False, True))
+    seen, unseen = (study._split(populations, config, hold_out=held) for held in (False, True))
     for split in (seen, unseen):
         assert np.array_equal(np.sort(np.concatenate(split)), np.arange(18))
     of = [set((part // 6).tolist()) for part in unseen]
