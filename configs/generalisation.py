@@ -58,7 +58,7 @@ def get_config(size: str = "cpu") -> Config:
         return Config(rows=_rows(64), training=Training(steps=50_000, batch=64, every=2000))
     if size == "cpu":
         changes = {
-            "models": 4000, "epochs": 4, "batch_size": 64, "snapshots": (), "measured": 1000,
+            "models": 4000, "epochs": 4, "batch_size": 32, "snapshots": (), "measured": 1000,
             "options": {"train": 3000, "test": 2000},
         }  # fmt: skip
         return Config(changes=changes, rows=_rows(16), training=Training(weight_decay=0.3))
