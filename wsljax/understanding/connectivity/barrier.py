@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,8 +91,12 @@ def barrier(
     t = _points(points)
     if baseline not in ("line", "mean", "worst"):
         raise ValueError(f"`baseline` must be 'line', 'mean' or 'worst', got {baseline!r}")
-    along = (first, *bends, second)
+    along = jax.tree.map(jnp.asarray, (first, *bends, second))
+    return _barrier(value, along, t, data, path, baseline, higher, adjust, chunk, at_once)
 
+
+@eqx.filter_jit
+def _barrier(value, along, t, data, path, baseline, higher, adjust, chunk, at_once) -> Barrier:
     def at(t):
         params = path(along, t)
         if adjust is not None:

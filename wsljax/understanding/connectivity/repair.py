@@ -97,6 +97,12 @@ def repair(
         raise ValueError(
             f"`weights` has shape {share.shape} for {len(ends)} ends; it needs one number each"
         )
+    ends, inputs = jax.tree.map(jnp.asarray, (ends, inputs))
+    return _repair(fn, params, ends, inputs, share, chunk, rounds, tolerance, last)
+
+
+@eqx.filter_jit
+def _repair(fn, params, ends, inputs, share, chunk, rounds, tolerance, last) -> Repaired:
     found = producers_of(fn, params, inputs, chunk)
     places = [p for p in found.places if last or not p.last]
     if not places:

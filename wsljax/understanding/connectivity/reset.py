@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 
 from .repair import Repaired, producers_of, settle
@@ -56,6 +58,12 @@ def reset_statistics(
         >>> bool(jnp.allclose(found.params["var"], jnp.var(x @ p["w"], axis=0), rtol=1e-4))
         True
     """
+    inputs = jax.tree.map(jnp.asarray, inputs)
+    return _reset(fn, params, inputs, chunk, rounds, tolerance)
+
+
+@eqx.filter_jit
+def _reset(fn, params, inputs, chunk, rounds, tolerance) -> Repaired:
     found = producers_of(fn, params, inputs, chunk)
     places = found.stored
     if not places:

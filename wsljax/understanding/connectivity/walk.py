@@ -106,7 +106,7 @@ class Walk(Rules):
         def define(var, info):
             if isinstance(info, Value) and info.handle is not None and counts[var] > 1:
                 self.consume(info)
-                info = Value(info.where, info.fresh)
+                info = replace(info, handle=None)
             env[var] = info
 
         for var, info in zip((*jaxpr.constvars, *jaxpr.invars), (*known, *args), strict=True):
@@ -197,6 +197,8 @@ class Walk(Rules):
         move = lambda x: v.moved(eqn, x)  # noqa: E731
         if isinstance(info, View):
             return [View(info.source, i, info.steps) for i in move(info.index)]
+        if isinstance(info, Computed) and info.product is not None:
+            return [Computed(r) for r in self._moving(eqn, info.product, at) or ()]
         if isinstance(info, Root):
             parts = [u.view for u in info.factors]
             indices = zip(move(info.view.index), *(move(p.index) for p in parts), strict=True)
