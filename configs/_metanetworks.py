@@ -85,9 +85,12 @@ class Drawings:
     dataset: str = "mnist"
     """"mnist" or "fashion_mnist"; without files the digits of scikit-learn stand in."""
     images: int = 8000
-    """How many, at most; each has one network of its own random start, and ..."""
+    """How many, at most; each has one network of its own random start."""
+    test: int = 0
+    """How many of the images are of the data's own test part, which is then the test part here; 0: the
+    test part is cut from the others."""
     views: int = 1
-    """... as many in all, for entries that want several to train on."""
+    """Networks of each image in all, for entries that want several to train on."""
     zoo: str = "dws_siren"
     """A config of `configs/zoo` of the task "signals"."""
     zoo_size: str = "full"
@@ -95,6 +98,6 @@ class Drawings:
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Options of the zoo that are others."""
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    """Of the images, for training, validation and test."""
+    """Of the images, for training, validation and test (of which `test` may decide)."""
     learnt: LearntStart = LearntStart()
     """For entries that want fits of a learnt start."""

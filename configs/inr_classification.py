@@ -31,7 +31,6 @@ def methods(channels: int) -> dict[str, Entry]:
         "flat MLP": Entry("flat", channels=4 * channels),
         "flat MLP, permutations": Entry("flat", channels=4 * channels, augment=("permutation",)),
         "pointwise (Deep Set)": Entry("pointwise", channels=2 * channels),
-        "set encoder (SNE)": Entry("set_encoder", channels=channels),
         "universal (UNF)": Entry("universal", channels=channels),
         "NFN": Entry("nfn", channels=channels),
         "DWS": Entry("dws", channels=channels),
@@ -79,15 +78,16 @@ def get_config(size: str = "cpu") -> Config:
     if size == "full":
         return Config(
             drawings=Drawings(
-                images=70_000, views=10, fractions=(55 / 70, 5 / 70, 10 / 70),
+                images=70_000, test=10_000, views=10, fractions=(55 / 70, 5 / 70, 10 / 70),
                 learnt=LearntStart(steps=20_000, batch=64, fit_steps=8),
             ),
             rows=methods(128) | recipe(128, views=10, probes=64),
             training=Training(steps=100_000, batch=64, every=2000),
         )  # fmt: skip
     if size == "cpu":
-        return Config(drawings=Drawings(views=2), rows=methods(16) | recipe(16, views=2, probes=16))
-    few = [("universal (UNF)", methods(4)), ("+ sign-equivariant layers", recipe(4, 2, 2)),
+        rows = methods(16) | recipe(16, views=2, probes=16)
+        return Config(drawings=Drawings(views=2), rows=rows, training=Training(steps=1500))
+    few = [("universal (UNF)", methods(4)), ("+ probes", recipe(4, 2, 2)),
            ("universal, learnt start (other networks)", recipe(4, 2, 2))]  # fmt: skip
     return Config(
         drawings=Drawings(

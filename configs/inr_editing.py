@@ -31,7 +31,6 @@ def _rows(channels: int, probes: int) -> dict[str, Entry]:
     return {
         "flat MLP": Entry("flat", channels=4 * channels),
         "pointwise (Deep Set)": Entry("pointwise", channels=2 * channels),
-        "set encoder (SNE)": Entry("set_encoder", channels=channels),
         "universal (UNF)": Entry("universal", channels=channels),
         "NFN": Entry("nfn", channels=channels),
         "DWS": Entry("dws", channels=channels),
@@ -56,13 +55,13 @@ def get_config(size: str = "cpu") -> Config:
         raise ValueError(f"size {size!r}: there are {', '.join(SIZES)}.")
     if size == "full":
         return Config(
-            drawings=Drawings(images=70_000, fractions=(55 / 70, 5 / 70, 10 / 70)),
+            drawings=Drawings(images=70_000, test=10_000, fractions=(55 / 70, 5 / 70, 10 / 70)),
             edits=("dilate", "erode", "gradient"), rows=_rows(128, 64),
             training=Training(steps=100_000, batch=64, every=2000, learning_rate=1e-3),
         )  # fmt: skip
     if size == "cpu":
-        return Config(rows=_rows(16, 16), training=Training(every=1000))
-    few = ("universal (UNF)", "ScaleGMN-B")
+        return Config(rows=_rows(16, 16), training=Training(steps=1000, batch=16))
+    few = ("pointwise (Deep Set)", "universal (UNF)")
     return Config(
         drawings=Drawings(images=20, zoo_size="tiny"), edits=("dilate",), pictures=2,
         rows={name: replace(_rows(4, 2)[name], layers=1) for name in few},

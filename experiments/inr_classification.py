@@ -20,7 +20,7 @@ import numpy as np
 
 from configs.inr_classification import Config, get_config
 from experiments._metanetworks.image_fits import ImageFits
-from experiments._metanetworks.learn import Part, classification
+from experiments._metanetworks.learn import classification
 from experiments._metanetworks.reading import reader
 from experiments._metanetworks.study import DATASETS, command_line, trainer
 from experiments._metanetworks.table import report, run_rows, text
@@ -41,10 +41,7 @@ def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -
 
     def one(entry, seed):
         found = fits.of(entry)
-        parts = tuple(
-            Part(params, fits.labels[which])
-            for params, which in zip(found.params, found.images, strict=True)
-        )
+        parts = found.parts(fits.labels)
         draw = reader(compute, fits.points, found.start)
         train = trainer(fits.spec, parts, goal, config.training, draw=draw, quiet=quiet)
         return {

@@ -25,7 +25,6 @@ from configs._metanetworks import Entry
 from configs.inr_editing import Config, get_config
 from experiments._metanetworks.editing import EDITS, draw, drawing_goal, picture, redrawer
 from experiments._metanetworks.image_fits import ImageFits
-from experiments._metanetworks.learn import Part
 from experiments._metanetworks.study import DATASETS, command_line, trainer
 from experiments._metanetworks.table import report, run_rows, text
 
@@ -72,12 +71,8 @@ def _table(config: Config, fits: ImageFits, edit: str, folder: Path, about, quie
 
     def one(entry, seed):
         found = fits.of(entry)
-        parts = tuple(
-            Part(params, targets[which])
-            for params, which in zip(found.params, found.images, strict=True)
-        )
         train = trainer(
-            fits.spec, parts, drawing_goal(), config.training, keep=keep, quiet=quiet,
+            fits.spec, found.parts(targets), drawing_goal(), config.training, keep=keep, quiet=quiet,
             draw=redrawer(fits.function, fits.points, found.start),
         )  # fmt: skip
         return train(entry, seed)

@@ -92,7 +92,7 @@ class Redraw(eqx.Module):
         return draw(self.function, self.edited(params), jnp.asarray(self.points.value))
 
 
-def draw(function: zoo.Function, params: Any, points: jax.Array) -> jax.Array:
+def draw(function: zoo.Function, params: Any, points: Any) -> jax.Array:
     """What one network draws, flat."""
     return function.apply(params, points).ravel()
 

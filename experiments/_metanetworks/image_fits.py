@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from configs._metanetworks import Drawings, Entry
+from experiments._metanetworks.learn import Part
 from experiments._metanetworks.learnt_start import fit_all, learn_start
 from experiments._metanetworks.populations import place, population
 from wsljax import train, zoo
@@ -37,6 +38,12 @@ class Chosen(NamedTuple):
     images: tuple[np.ndarray, np.ndarray, np.ndarray]
     start: Any
     psnr: float
+
+    def parts(self, targets: np.ndarray) -> tuple[Part, Part, Part]:
+        """With the targets of their images, `(images, ...)`."""
+        every = zip(self.params, self.images, strict=True)
+        first, second, third = (Part(params, targets[which]) for params, which in every)
+        return first, second, third
 
 
 class ImageFits:
@@ -67,14 +74,25 @@ class ImageFits:
         first = self._population(options.images, seed)
         self.function, self.spec = first.function, first.spec
         measured = zoo.open(self._place(options.images, seed) / "networks").evaluation
+        assert measured is not None  # build_zoo keeps what it measures on
         self.points, signals = np.asarray(measured.inputs), np.asarray(measured.targets)
         self.signals = signals[: int(np.max(first.columns["image"])) + 1]
         self.labels = np.zeros(len(self.signals), np.int32)
         self.labels[np.asarray(first.columns["image"])] = np.asarray(first.columns["label"])
-        cut = zoo.split(len(self.signals), options.fractions, key=jax.random.key(seed))
-        self.parts = tuple(np.asarray(part) for part in cut)
+        self.parts = self._split(first)
         self._first = first
         self._kept: dict[tuple[int, str], Chosen] = {}
+
+    def _split(self, first: zoo.Population) -> tuple[np.ndarray, ...]:
+        key, fractions = jax.random.key(self.seed), self.options.fractions
+        if "held_out" not in first.columns:
+            found = zoo.split(len(self.signals), fractions, key=key)
+            return tuple(np.asarray(part) for part in found)
+        images, held = (np.asarray(first.columns[n]) for n in ("image", "held_out"))
+        third = np.unique(images[held > 0])
+        rest = np.asarray(jax.random.permutation(key, np.unique(images[held == 0])))
+        cut = round(len(rest) * fractions[0] / (fractions[0] + fractions[1]))
+        return np.sort(rest[:cut]), np.sort(rest[cut:]), third
 
     def of(self, entry: Entry) -> Chosen:
         """The networks that an entry wants.
@@ -151,11 +169,9 @@ class ImageFits:
 
     def _changes(self, models: int, seed: int) -> Mapping[str, Any]:
         options = self.options
-        count = options.images
-        return {
-            **options.changes, "models": models, "seed": seed,
-            "options": {"dataset": options.dataset, "count": count},
-        }  # fmt: skip
+        chosen = {"dataset": options.dataset, "count": options.images}
+        chosen |= {"test": options.test} if options.test else {}
+        return {**options.changes, "models": models, "seed": seed, "options": chosen}
 
     def _population(self, models: int, seed: int) -> zoo.Population:
         return population(

@@ -221,22 +221,35 @@ def pooled(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def signals(
-    folder, *, models, seed, count: int, low: float = 0.0, order: str = "xy", **options
-) -> Task:
+    folder, *, models, seed, count: int, low: float = 0.0, order: str = "xy", test: int = 0,
+    **options,
+) -> Task:  # fmt: skip
     """Images as functions of the coordinates of their pixels; each network has its own image.
 
     Args:
         count: images, at most.
         low: what black is; white is 1.
         order: of the coordinates, as in `zoo.grid`.
+        test: how many of them are of the test part of the data; they come last, and a column
+            `held_out` tells them.
+
+    Raises:
+        ValueError: `test` leaves no image of the training part.
     """
-    found = data.images(folder=folder, test=0, **options)
-    x, y = found.train_x[: min(count, models)], found.train_y[: min(count, models)]
+    if test >= min(count, models):
+        raise ValueError(f"test is {test} of {min(count, models)} images; it must be less.")
+    found = data.images(folder=folder, test=test, **options)
+    first = slice(min(count, models) - len(found.test_x))
+    x, y = (np.concatenate([a[first], b]) for a, b in ((found.train_x, found.test_x),
+                                                       (found.train_y, found.test_y)))  # fmt: skip
+    columns = {"label": y}
+    if test:
+        columns["held_out"] = (np.arange(len(x)) >= len(x) - len(found.test_x)).astype(np.int32)
     height, width, channels = x.shape[1:]
     targets = (low + (1 - low) * x).reshape(len(x), height * width, channels).astype(np.float32)
     points = zoo.grid(height, width, order=order)
     return Task(
-        found.source, points, ("image", targets), (points, targets), columns={"label": y},
+        found.source, points, ("image", targets), (points, targets), columns=columns,
         span=1 - low,
     )  # fmt: skip
 

@@ -52,7 +52,7 @@ def test_rows_stand_beside_what_needs_no_training(tmp_path):
     result = main(arguments)
     rows = result["rows"]
     assert set(rows) == {f"dilate: {name}" for name in (
-        "weights unchanged", "mean edited image", "universal (UNF)", "ScaleGMN-B",
+        "weights unchanged", "mean edited image", "pointwise (Deep Set)", "universal (UNF)",
     )}  # fmt: skip
     assert all(0 < row["scores"]["mse"]["mean"] < 1 for row in rows.values())
     assert result["about"]["range"] == [0.0, 1.0]
