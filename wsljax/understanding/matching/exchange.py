@@ -46,11 +46,11 @@ def products(xp, x: Any, y: Any) -> Any:
     both = [(a, b) for a, b in zip(x.shape[:-2], y.shape[:-2], strict=True)]
     left = "".join(c for c, (a, b) in zip(letters, both) if a > 1 or b == 1)
     right = "".join(c for c, (a, b) in zip(letters, both) if b > 1 or a == 1)
-    keep = (
-        lambda z, used: z.reshape(  # noqa: E731
-            [n for c, n in zip(letters, z.shape[:-2]) if c in used] + list(z.shape[-2:])
-        )
-    )
+
+    def keep(z, used):
+        lead = [n for c, n in zip(letters, z.shape[:-2]) if c in used]
+        return z.reshape(*lead, *z.shape[-2:])
+
     out = letters[: len(both)]
     return jnp.einsum(
         f"{left}ir,{right}jr->{out}ij",
@@ -83,7 +83,7 @@ def exchange_block(xp, block: Block, x: Any, moves: Arrays) -> Any:
             and len(where) == 1
             and prod(move.shape[:batch]) == prod(x.shape[: x.ndim - rank])
         ):
-            x = _take_each(x, move, k, rank)
+            x = take_each(x, move, k, rank)
             continue
         order = sorted(range(len(where)), key=lambda i: where[i])
         shape = [1] * rank
@@ -99,15 +99,15 @@ def exchange_block(xp, block: Block, x: Any, moves: Arrays) -> Any:
     return x
 
 
-def _take_each(x: np.ndarray, move: np.ndarray, k: int, rank: int) -> np.ndarray:
+def take_each(x: np.ndarray, move: np.ndarray, k: int, rank: int) -> np.ndarray:
     """One permutation of an axis for each index of the batch."""
     lead, shape = x.shape[: x.ndim - rank], x.shape[x.ndim - rank :]
     flat, moves = x.reshape(-1, *shape), move.reshape(-1, move.shape[-1])
     if len(flat) == 1:
         return np.take(flat[0], moves[0], axis=k).reshape(*lead, *shape)
-    out = np.empty_like(flat)
-    for n, one in enumerate(moves):
-        out[n] = np.take(flat[n], one, axis=k)
+    out = flat.copy()
+    for n in np.flatnonzero((moves != np.arange(moves.shape[-1])).any(-1)):
+        out[n] = flat[n].take(moves[n], axis=k)
     return out.reshape(*lead, *shape)
 
 

@@ -7,19 +7,28 @@ blocks that changed are computed anew, and, where few of a neighbour's units mov
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .assignment import assign_from_prices, assign_on_host
-from .exchange import Arrays, Assign, agreement, compose, exchange, identity, place_gains, rows
+from .exchange import (
+    Arrays,
+    agreement,
+    compose,
+    exchange,
+    identity,
+    place_gains,
+    rows,
+    take_each,
+)
 from .family import best_exchange, first_exchange, keep_where, picked, summed
 from .problem import Place, Problem, anchored_order, reduced
 
 FEW = 0.25
 """A neighbour of which a smaller share moved changes gains by what moved alone."""
-MANY = 64
+MANY = 128
 """So many units are worth keeping prices for."""
 NEARER = (0.0, 0.3, 1.0, 3.0)
 """How much an exchange is held back, in turn, where the linearised problem promises too much."""
@@ -54,7 +63,7 @@ class Ascent:
             self.element = compose(np, problem, element, self.element)
         self.kept: dict[str, np.ndarray] = {}
         self.prices: dict[str, np.ndarray] = {}
-        self.due = {u.name for u in problem.units}
+        self.due = {u.name: np.ones(self.pairs, bool) for u in problem.units}
         dtypes = [x.dtype for x in self.b.values()]
         self.precision = max((float(np.finfo(d).eps) for d in dtypes), default=1e-16)
 
@@ -78,13 +87,14 @@ class Ascent:
         """Visit all units that are due; whether any moved."""
         moved = False
         for name in order:
-            if name in self.due:
-                self.due.discard(name)
+            if self.due[name].any():
                 moved |= self.visit(name)
         return moved
 
     def visit(self, name: str) -> bool:
-        problem = self.problem
+        """Give units their best exchange, in the pairs where they are due; whether any moved."""
+        problem, active = self.problem, self.due[name]
+        self.due[name] = np.zeros_like(active)
         if not problem.linear(name):
             return self._visit_by_value(name)
         if problem.nested(name):
@@ -94,12 +104,12 @@ class Ascent:
             now, size = sum(shares), sum(np.abs(s) for s in shares)
         else:
             gains = self._gains(name)
-            moves = {name: self._assign(name)(gains)}
+            moves = {name: self._assign(name)(gains, active)}
             flat = lambda z: z.reshape(self.pairs, -1).astype(np.float64)  # noqa: E731
             own = flat(np.diagonal(gains, axis1=-2, axis2=-1))
             value = flat(picked(np, gains, moves[name])).sum(-1)
             now, size = own.sum(-1), np.abs(own).sum(-1)
-        better = value > now + 4 * self.precision * size
+        better = active & (value > now + 4 * self.precision * size)
         if not better.any():
             return False
         self.apply(keep_where(np, better, moves, self.identity))
@@ -139,21 +149,40 @@ class Ascent:
         before = self.b
         self.b = exchange(np, self.problem, before, moves)
         self.element = compose(np, self.problem, moves, self.element)
-        moved = {n for n, m in moves.items() if not np.array_equal(m, self.identity[n])}
-        for name in moved:
-            self.due |= self.problem.neighbours[name]
+        moved = set()
+        for name, m in moves.items():
+            where = (m != self.identity[name]).reshape(self.pairs, -1).any(-1)
+            if not where.any():
+                continue
+            moved.add(name)
+            for near in self.problem.neighbours[name]:
+                self.due[near] = self.due[near] | where
             if name in self.prices:
                 self.prices[name] = np.take_along_axis(self.prices[name], moves[name], -1)
         for u in self.problem.units:
             self._refresh(u.name, moves, moved, before)
 
-    def _assign(self, name: str) -> Assign:
-        """A solver that starts from the prices that the units had when they were last assigned."""
-        if self.problem.nested(name) or self.problem.by_name[name].size < MANY:
-            return assign
+    def _assign(self, name: str) -> Callable[..., np.ndarray]:
+        """A solver for plain units, in the pairs that are active.
 
-        def solve(gains: np.ndarray) -> np.ndarray:
-            columns, self.prices[name] = assign_from_prices(gains, self.prices.get(name))
+        Many units start from the prices that they had when they were last assigned.
+        """
+        many = self.problem.by_name[name].size >= MANY
+
+        def solve(gains: np.ndarray, active: np.ndarray | None = None) -> np.ndarray:
+            columns = self.identity[name].copy()
+            which = np.arange(self.pairs) if active is None else np.flatnonzero(active)
+            gains = gains if len(which) == self.pairs else gains[which]
+            if many:
+                before = self.prices.get(name)
+                start = None if before is None else before[which]
+                columns[which], new = assign_from_prices(gains, start)
+                if before is None:
+                    before = np.zeros(columns.shape, new.dtype)
+                before[which] = new
+                self.prices[name] = before
+            else:
+                columns[which] = assign(gains)
             return columns
 
         return solve
@@ -206,8 +235,7 @@ class Ascent:
             elif own:
                 # only the columns change places, once for all places that are kept together
                 if place == next(p for p in self.problem.places(name) if self._key(p) == key):
-                    index = moves[name][..., None, :]
-                    self.kept[key] = _columns(self.kept[key], index)
+                    self.kept[key] = _columns(self.kept[key], moves[name])
             elif not self._add_what_moved(key, place, others[0], moves, before):
                 del self.kept[key]
 
@@ -231,10 +259,12 @@ def _cut(place: Place, axis: int, size: int) -> Place:
     return Place(type(block)(block.name, block.path, block.axes, shape, block.parents), place.axis)
 
 
-def _columns(gains: np.ndarray, index: np.ndarray) -> np.ndarray:
-    if gains.ndim == 3 and len(gains) == 1:
-        return np.take(gains, index[0, 0], axis=-1)
-    return np.take_along_axis(gains, index, axis=-1)
+def _columns(gains: np.ndarray, move: np.ndarray) -> np.ndarray:
+    if len(gains) == len(move):
+        rows_ = gains.shape[-2]
+        flat = move.reshape(-1, move.shape[-1])
+        return take_each(gains.reshape(len(flat), rows_, -1), flat, 1, 2).reshape(gains.shape)
+    return np.take_along_axis(gains, move[..., None, :], axis=-1)
 
 
 def ascend(

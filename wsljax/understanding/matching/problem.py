@@ -141,16 +141,30 @@ class Problem:
 
 
 @lru_cache(maxsize=256)
-def problem_of(spec: Spec, skip: Collection[str] = ()) -> Problem:
-    """All blocks of a spec that carry units, but those to be skipped (a hashable collection of names).
+def problem_of(
+    spec: Spec, skip: tuple[str, ...] = (), in_parts: tuple[str, ...] = ()
+) -> Problem:
+    """All blocks of a spec that carry units, but those to be skipped; units without a block are left out.
 
-    Units of one element are left out: there is nothing to exchange. So are units without a block.
+    Args:
+        spec: the spec.
+        skip: names of blocks that are not compared.
+        in_parts: names of blocks of complex numbers, which have real and imaginary parts as a last axis.
     """
     placed = {axis for b in spec.layout if b.name not in skip for axis in b.axes}
     units = tuple(u for u in spec.units if u.name in placed)
     names = {u.name for u in units}
-    blocks = tuple(b for b in spec.layout if b.name not in skip and names & set(b.axes))
+    blocks = tuple(
+        _with_parts(b) if b.name in in_parts else b
+        for b in spec.layout
+        if b.name not in skip and names & set(b.axes)
+    )
     return Problem(blocks, units)
+
+
+def _with_parts(b: Block) -> Block:
+    parents = (*b.parents, ())
+    return Block(b.name, b.path, (*b.axes, "_"), (*b.shape, 2), parents)
 
 
 def _inner_problem(problem: Problem, u: Units) -> Problem:

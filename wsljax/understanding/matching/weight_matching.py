@@ -121,7 +121,7 @@ def weight_matching(
 def _on_host(a, b, spec: Spec, key, init, options) -> Matching:
     (xs, many_a), (ys, many_b) = (_stacked(np, t, spec, w) for t, w in ((a, "a"), (b, "b")))
     pairs = _pairs(xs, ys, many_a, many_b)
-    problem = problem_of(spec, _left_out(spec, xs))
+    problem = matching_problem(spec, a)
     rest = [b for b in xs if b not in {x.name for x in problem.blocks}]
     part = {b.name for b in problem.blocks}
     x, y = ({n: z for n, z in blocks.items() if n in part} for blocks in (xs, ys))
@@ -149,7 +149,7 @@ def _on_host(a, b, spec: Spec, key, init, options) -> Matching:
 def _on_device(a, b, spec: Spec, key, init, options) -> Matching:
     (xs, many_a), (ys, many_b) = (_stacked(jnp, t, spec, w) for t, w in ((a, "a"), (b, "b")))
     _pairs(xs, ys, many_a, many_b)
-    problem = problem_of(spec, _left_out(spec, xs))
+    problem = matching_problem(spec, a)
     one = partial(_match_on_device, problem, tuple(sorted(options.items())))
     if init is not None:
         init = host.identity(jnp, problem) | {
@@ -202,14 +202,14 @@ def _stacked(xp, params: Any, spec: Spec, what: str) -> tuple[dict[str, Any], bo
     out = {}
     for n, x in blocks.items():
         x = x if stack else x[None]
-        out[n] = _floating(jnp, x)
+        out[n] = floating(jnp, x)
     return out, stack
 
 
 def _host_blocks(params: Any, spec: Spec, stack: bool) -> dict[str, np.ndarray]:
     read = _read_stack if stack else _read
     blocks = read(spec, params)
-    return {n: _floating(np, np.asarray(x)) for n, x in blocks.items()}
+    return {n: floating(np, np.asarray(x)) for n, x in blocks.items()}
 
 
 @partial(jax.jit, static_argnums=0)
@@ -222,8 +222,8 @@ def _read_stack(spec: Spec, params):
     return jax.vmap(spec.blocks)(params)
 
 
-def _floating(xp, x: Any) -> Any:
-    """Numbers of which products may be added: complex ones as pairs, short ones widened."""
+def floating(xp, x: Any) -> Any:
+    """Numbers of which products may be added: complex ones in parts, short ones widened."""
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         return xp.stack([x.real, x.imag], -1)
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -231,9 +231,13 @@ def _floating(xp, x: Any) -> Any:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def _left_out(spec: Spec, blocks: Mapping[str, Any]) -> tuple[str, ...]:
-    """Blocks that are no weights: integers, switches, keys."""
-    return tuple(n for n in blocks if not jnp.issubdtype(blocks[n].dtype, jnp.floating))
+def matching_problem(spec: Spec, params: Any) -> Problem:
+    """What there is to match: integers, switches and keys are no weights."""
+    leaves = dict(zip((leaf.path for leaf in spec.leaves), jax.tree.leaves(params), strict=True))
+    kinds = {b.name: jnp.result_type(leaves[b.path]) for b in spec.layout}
+    skip = tuple(n for n, k in kinds.items() if not jnp.issubdtype(k, jnp.inexact))
+    parts = tuple(n for n, k in kinds.items() if jnp.issubdtype(k, jnp.complexfloating))
+    return problem_of(spec, skip, parts)
 
 
 def _pairs(xs, ys, many_a: bool, many_b: bool) -> int:
