@@ -1,5 +1,6 @@
 """Published networks beside ours: what goes out to the other interpreter, what comes back, what is said."""
 
+import argparse
 import importlib.util
 import json
 import sys
@@ -249,6 +250,19 @@ def test_what_is_missing_is_named(sirens, fake, tmp_path, monkeypatch):
         start(fake[0]._replace(script=peers.SCRIPT))
     with pytest.raises(ValueError, match="peer 'dws': there are"):
         fake[0].check(peers.Peer("dws"))
+
+
+def test_the_command_line_says_where_peers_are(tmp_path):
+    parser = argparse.ArgumentParser()
+    peers.add_arguments(parser)
+    assert peers.from_arguments(parser.parse_args([])) is None
+    found = peers.from_arguments(
+        parser.parse_args(["--peers", str(tmp_path), "--peer-threads", "2"])
+    )
+    assert found == peers.Peers(tmp_path, sys.executable, 2)
+    rows = peers.peer_rows("editing", channels=None, rates=("own",))
+    assert {r.peer for r in rows.values()} == set(peers.NAMES) - {"nfn stat", "nfn nft"}
+    assert {(r.channels, r.rates) for r in rows.values()} == {(None, ("own",))}
 
 
 def test_rates_are_those_of_our_rows():
