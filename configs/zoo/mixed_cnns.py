@@ -1,9 +1,9 @@
 """Convolutional networks of many architectures, some of which learn digits well and some badly.
 
 After Kofinas et al., "Graph neural networks for learning equivariant representations of neural
-networks", 2024, whose CNN Wild Park has 117,241 networks of 2 to 8 layers, 4 to 64 channels, kernels of
-3, 5 or 7, several activations, and residuals: each layer may add what an earlier one gave, to as many
-channels as both have.
+networks", 2024, whose CNN Wild Park has networks of 2 to 8 layers, 4 to 64 channels, kernels of 3, 5 or
+7, several activations, and residuals: each layer may add what an earlier one gave, to as many channels
+as both have.
 
 Departures: a part is an architecture, drawn from these ranges, and has several networks, so that each
 architecture is trained in one computation; grey digits instead of CIFAR-10; the first layer has a

@@ -1,8 +1,8 @@
 """GRUs that read digits row by row, some of which learn it well and some badly.
 
 After Zhou et al., "Universal neural functionals", 2024: 10,000 small GRUs with hyperparameters drawn at
-random, there to predict success from weights. Not released; theirs translate sequences, with a hidden
-state of 128.
+random, there to predict success from weights. Not released; theirs map sequences to sequences, with a
+hidden state of 128.
 
 Chosen here: the task, rows of images, each a time step; all ranges.
 """

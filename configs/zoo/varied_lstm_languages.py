@@ -4,8 +4,8 @@ What is varied after Zhou et al., "Universal neural functionals", 2024, whose zo
 networks (not released) has hyperparameters drawn at random and is there to predict success from
 weights; cells and words after Herrmann, Faccio and Schmidhuber 2024 (see `lstm_languages.py`).
 
-Chosen here: one language, a^n b^n c^n d^n and its like with other offsets being told by weights alone;
-ranges of learning rate, weight decay, initial scale, optimiser and number of steps.
+Chosen here: 16 languages, of which each network learns one; ranges of learning rate, weight decay,
+initial scale, optimiser and number of steps.
 """
 
 from configs.zoo._config import Choice, LogUniform, Where, ZooConfig, sized
