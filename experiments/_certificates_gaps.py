@@ -36,7 +36,7 @@ def gap(fn: Any, params: Any, spec: Any, inputs: tuple) -> dict[str, Any]:
     """Explained directions, nullity, and how many of the difference are of which kind."""
     probe = Probe(fn, spec, params, inputs)
     at = probe.given
-    rows, null = row_space(jacobian(probe, at))
+    rows, null = row_space(jacobian(probe, at), probe.tolerance)
     orbit = tangents(probe, spec, at)
     explained, nullity = spanned(orbit), len(null)
     out: dict[str, Any] = {"explained": explained, "nullity": nullity, "kinds": {}}
@@ -92,12 +92,14 @@ def with_more_inputs(probe, fn, params, spec, inputs, at) -> tuple[int, Probe]:
     takes them; and the probe of that."""
     best, chosen = probe, probe
     parts = [jacobian(probe, at), _wide(probe, at)]
-    nullity = len(row_space(np.concatenate(parts))[1])
+    nullity = len(row_space(np.concatenate(parts), probe.tolerance)[1])
     for longer in _longer(inputs):
         try:
             other = Probe(fn, spec, params, longer)
             other.draw(0)
-            found = len(row_space(np.concatenate([*parts, jacobian(other, at)]))[1])
+            found = len(
+                row_space(np.concatenate([*parts, jacobian(other, at)]), probe.tolerance)[1]
+            )
         except (CannotProbe, ValueError, TypeError):
             continue
         if found < nullity:
@@ -137,7 +139,9 @@ def _plain(x: Any) -> bool:
 def generic_gap(probe: Probe, spec, k: int) -> int:
     """Null directions that generators do not explain, at the ``k``-th random parameters."""
     leaves = probe.draw(k)[0]
-    return len(row_space(jacobian(probe, leaves))[1]) - spanned(tangents(probe, spec, leaves))
+    return len(row_space(jacobian(probe, leaves), probe.tolerance)[1]) - spanned(
+        tangents(probe, spec, leaves)
+    )
 
 
 # ---------------------------------------------------------------------------------- finite steps
@@ -180,7 +184,7 @@ def stays(probe: Probe, spec, rest: np.ndarray) -> float:
                 break
             slope = jacobian(probe, leaves(v), few)
             v = v - np.linalg.lstsq(slope, error, rcond=1e-9)[0]
-        null = row_space(jacobian(probe, leaves(v), few))[1]
+        null = row_space(jacobian(probe, leaves(v), few), probe.tolerance)[1]
         way = (null @ way) @ null
         if not np.linalg.norm(way) > 1e-6:
             break

@@ -87,6 +87,10 @@ def reason(line: dict[str, Any]) -> str:
     parts = [f"{n} {WORDS[kind]}" for kind, n in line["kinds"].items()]
     if line["kinds"].get("parameters") or line["kinds"].get("missing"):
         parts.append("in " + ", ".join(line["where"]))
+    if line.get("explained", 0) > line.get("nullity", 0):
+        more = line["explained"] - line["nullity"]
+        parts.append(f"{more} generators more than null directions: they hold but for an epsilon that "
+                     "is below the rounding of the function")  # fmt: skip
     if line.get("float32") and parts:
         parts.append("computed in float32 inside")
     return "; ".join(parts)

@@ -354,6 +354,26 @@ def test_float32_inside_is_searched_with_its_tolerance():
     assert set(described(spec.generators[0])[1]) == {"w0.1", "b0.0", "w1.0"}
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_an_attention_of_three_outputs_that_is_partly_rounded(dtype):
+    """A short axis of outputs is no pack of queries, keys and values; what is computed in float32 leaves
+    exponents whole and the null space what it is."""
+
+    def fn(p, x):
+        q, k, v = (jnp.einsum("td,dhk->thk", x, p[n]) + p["b" + n] for n in "qkv")
+        scores = jnp.einsum("thk,shk->hts", q, k)
+        weights = jax.nn.softmax(scores.astype(dtype)).astype(x.dtype)
+        return jnp.einsum("hts,shk,hkd->td", weights, v, p["o"]) + p["bo"]
+
+    p = nets.normal(1, q=(4, 2, 3), k=(4, 2, 3), v=(4, 2, 3), o=(2, 3, 3))
+    p |= nets.normal(2, bq=(2, 3), bk=(2, 3), bv=(2, 3), bo=(3,))
+    x = nets.inputs(6, 4)
+    spec = symmetry.infer(fn, p, x)
+    assert {t.exponent for g in spec.generators for t in g.terms} <= {1.0, -1.0}
+    assert sorted(g.name.split(":")[0] for g in spec.generators) == ["linear"] * 2 + ["shift"] * 2
+    assert symmetry.completeness(fn, p, spec, x) == (48, 48)
+
+
 def test_derivatives_that_are_not_finite_are_null_in_no_direction():
     """A square root at zero: values are fine, derivatives are not."""
 

@@ -68,7 +68,7 @@ def completeness(
         )
     try:
         probe = Probe(fn, spec, params, inputs)
-        _, null = row_space(jacobian(probe, probe.given, draws))
+        _, null = row_space(jacobian(probe, probe.given, draws), probe.tolerance)
         return Completeness(spanned(tangents(probe, spec, probe.given)), len(null))
     except CannotProbe as e:
         raise ValueError(f"`fn` cannot be differentiated in float64: {e}") from e

@@ -21,25 +21,26 @@ TOGETHER = 16
 """Rows or columns of a Jacobian that are computed at a time."""
 
 
-def numerical_rank(sizes: np.ndarray) -> int:
-    """Rank from singular values in falling order: cut at the first wide gap among what may be rounding, if
-    there is one."""
+def numerical_rank(sizes: np.ndarray, small: float = SMALL) -> int:
+    """Rank from singular values in falling order: cut at the first wide gap among what may be rounding
+    (``small`` of the largest), if there is one."""
     sizes = sizes[sizes > 0]
     if not len(sizes):
         return 0
     ratios = sizes[1:] / sizes[:-1]
-    below = np.flatnonzero((sizes[1:] < SMALL * sizes[0]) & (ratios < GAP))
+    below = np.flatnonzero((sizes[1:] < small * sizes[0]) & (ratios < GAP))
     if len(below):
         return int(below[0]) + 1
-    return int(np.sum(sizes > SMALL * 1e-4 * sizes[0]))
+    return int(np.sum(sizes > small * 1e-4 * sizes[0]))
 
 
-def row_space(jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Orthonormal rows that span those of a matrix, and others that span its null space."""
+def row_space(jacobian: np.ndarray, tolerance: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Orthonormal rows that span those of a matrix, and others that span its null space; ``tolerance``
+    (`Probe.tolerance`) is what of it is rounding, where that is more than in float64."""
     if len(jacobian) > jacobian.shape[1]:
         jacobian = np.linalg.qr(jacobian, mode="r")
     _, sizes, rows = np.linalg.svd(jacobian)
-    n = numerical_rank(sizes)
+    n = numerical_rank(sizes, max(SMALL, tolerance))
     return rows[:n], rows[n:]
 
 

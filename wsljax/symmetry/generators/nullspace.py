@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 LARGEST_DENOMINATOR = 12
-ZERO = 1e-8
+PIVOT, ZERO, NEAR = 1e-9, 1e-8, 1e-5
 LOOSER, GAP = 30, 1e4
 
 
@@ -28,11 +28,17 @@ def null_vectors(columns: np.ndarray, tolerance: float) -> np.ndarray:
     below = np.flatnonzero(sizes <= LOOSER * tolerance * sizes[0])
     if len(below) and (below[0] == 0 or sizes[below[0] - 1] > GAP * sizes[below[0]]):
         zero[below] = True  # a wide gap above what is a little too large to be rounding alone
-    return reduced(rows[zero] / norms)
+    return reduced(rows[zero] / norms, tolerance)
 
 
-def reduced(rows: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
-    """Reduced row echelon form, without the zero rows; entries near simple fractions are these."""
+def reduced(rows: np.ndarray, tolerance: float = 0.0) -> np.ndarray:
+    """Reduced row echelon form, without the zero rows; entries near simple fractions are these.
+
+    Args:
+        rows: ``(n, m)``.
+        tolerance: what of the entries is rounding, where that is more than in float64.
+    """
+    pivot_at_least, zero, near = (max(x, tolerance) for x in (PIVOT, ZERO, NEAR))
     a = np.array(rows, np.float64)
     done = 0
     for k in range(a.shape[1] if a.size else 0):
@@ -40,7 +46,7 @@ def reduced(rows: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
             break
         scale = np.max(np.abs(a))
         pivot = done + int(np.argmax(np.abs(a[done:, k])))
-        if abs(a[pivot, k]) <= tolerance * scale:
+        if abs(a[pivot, k]) <= pivot_at_least * scale:
             a[done:, k] = 0
             continue
         a[[done, pivot]] = a[[pivot, done]]
@@ -48,14 +54,16 @@ def reduced(rows: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
         others = np.arange(len(a)) != done
         a[others] -= np.outer(a[others, k], a[done])
         done += 1
-    return np.vectorize(_simple, otypes=[float])(a[:done]) if done else a[:0]
+    if not done:
+        return a[:0]
+    return np.vectorize(lambda x: _simple(x, zero, near), otypes=[float])(a[:done])
 
 
-def _simple(x: float) -> float:
-    if abs(x) < ZERO:
+def _simple(x: float, zero: float, near: float) -> float:
+    if abs(x) < zero:
         return 0.0
-    near = float(Fraction(x).limit_denominator(LARGEST_DENOMINATOR))
-    return near if abs(near - x) < 1e-5 * abs(x) else float(x)
+    simple = float(Fraction(x).limit_denominator(LARGEST_DENOMINATOR))
+    return simple if abs(simple - x) < near * abs(x) else float(x)
 
 
 def rank(rows: np.ndarray, tolerance: float = 1e-8) -> int:

@@ -50,7 +50,7 @@ def free_shifts(search: Search) -> list[Shift]:
 def carried_shifts(search: Search, units) -> list[Shift]:
     """Biases of ``units`` that go through the readers of these units into other biases."""
     axes = (*units.over, units.name)
-    places = search.places(units)
+    places = dict.fromkeys(replace(o, part=()) for o in search.places(units))
     biases = [o.block for o in places if _without_ones(search.blocks[o.block]) == axes]
     carries = []
     for o in places:
