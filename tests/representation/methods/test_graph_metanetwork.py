@@ -361,7 +361,7 @@ def test_batches_of_several_populations_compile_a_handful_of_programs_and_train(
                 seen += list(zip(batch.population[batch.mask], batch.row[batch.mask], strict=True))
     everyone = [(p, r) for p, (_, n) in enumerate(POPULATIONS) for r in range(n)]
     assert len(losses) == 75 and sorted(seen) == everyone
-    assert np.mean(losses[-10:]) < 0.3 * np.mean(losses[:5])
+    assert np.mean(losses[-10:]) < 0.4 * np.mean(losses[:5])
     assert len(traced) == len(set(traced)) <= 3, set(traced)
 
 
