@@ -7,10 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
-from experiments._metanetworks.learn import Part
 from experiments.build_zoo import CONFIGS, build, load_config
 from wsljax import symmetry, zoo
 
@@ -79,17 +75,3 @@ def _words(changes: Mapping[str, Any]) -> list[tuple[str, str]]:
         else:
             out.append((name, str(value)))
     return out
-
-
-def parts_of(
-    networks: zoo.Population,
-    target: str,
-    *,
-    seed: int,
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
-) -> tuple[Part, Part, Part]:
-    """Training, validation and test networks with a column as their targets; runs stay together."""
-    found = zoo.split(networks, fractions, key=jax.random.key(seed))
-    return tuple(  # pyright: ignore[reportReturnType]
-        Part(p.params, np.asarray(p.columns[target])) for p in map(networks.take, found)
-    )
