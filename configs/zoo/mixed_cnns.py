@@ -19,7 +19,9 @@ ACTIVATIONS = ("relu", "gelu", "tanh", "sigmoid")
 LAYERS = (2, 3, 4, 5, 6, 7, 8)
 
 
-def architectures(count: int, *, image: int, most: int | None = None) -> dict[str, dict]:
+def architectures(
+    count: int, *, image: int, most: int | None = None, activations: tuple[str, ...] = ACTIVATIONS
+) -> dict[str, dict]:
     """Parts: architectures drawn one after the other, so that the first are always the same."""
     draw, parts = random.Random(2024), {}
     for number in range(count):
@@ -31,7 +33,7 @@ def architectures(count: int, *, image: int, most: int | None = None) -> dict[st
             if most is None or sum(i * o * k * k for i, o, k in ends) <= most:
                 break
         skips = [draw.randrange(-1, i) if draw.random() < 0.5 else -1 for i in range(layers)]
-        activation = draw.choice(ACTIVATIONS)
+        activation = draw.choice(activations)
         joined = sum(s >= 0 for s in skips)
         name = f"{number:03d}_conv{layers}_{activation}_{joined}_residuals"
         parts[name] = {
@@ -84,8 +86,8 @@ def get_config(size: str = "small") -> ZooConfig:
             "options": {**full.options, "size": 12, "train": 1200, "test": 1000},
         },
         tiny={
-            "parts": architectures(3, image=8, most=1000), "models": 4, "epochs": 8,
-            "batch_size": 16, "measured": 64,
+            "parts": architectures(3, image=8, most=1000, activations=("relu", "tanh")),
+            "models": 4, "epochs": 8, "batch_size": 16, "measured": 64,
             "options": {**full.options, "size": 8, "train": 192, "test": 64},
             "hyper": {
                 "optimiser": "adam", "learning_rate": LogUniform(1e-2, 3e-2), "init_scale": 1.0,
