@@ -64,6 +64,7 @@ def test_lower_than_the_line(path, key):
     assert float(curve.losses[-50:].mean()) < float(curve.losses[:20].mean())
 
 
+@pytest.mark.slow
 def test_pairs_side_by_side(key):
     """vmap over pairs is the loop."""
     stacked = trained(3)
@@ -85,6 +86,7 @@ def network():
     return a, spec
 
 
+@pytest.mark.slow
 def test_aligned_ends(key):
     """A permuted copy: the aligned curve is a point, the other one is not."""
     a, spec = network()

@@ -82,6 +82,7 @@ def test_the_first_layers_are_exact_first():
     assert int(found.rounds) == 1 and float(found.error) > 1e-3  # the second layer is not
 
 
+@pytest.mark.slow
 def test_chunks_change_nothing():
     a, b = (member(trained(3), k) for k in (0, 1))
     x = digits()[0]
@@ -263,6 +264,7 @@ def test_without_bias_the_report_says_so():
     np.testing.assert_allclose(spread(found.params), (spread(a) + spread(b)) / 2, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_vmap_is_the_loop():
     stacked = trained(3)
     a, others = member(stacked, 0), jax.tree.map(lambda v: v[1:], stacked)
@@ -284,6 +286,7 @@ def test_errors():
     assert repair(lambda p, x: x @ p, jnp.ones((3, 2)), [jnp.ones((3, 2))], x, last=True)
 
 
+@pytest.mark.slow
 def test_leaves_keep_their_dtypes():
     net = nn.Sequential([nn.Dense(4, param_dtype=jnp.bfloat16), nn.relu, nn.Dense(2)])
     x = jax.random.normal(jax.random.key(2), (32, 3))
