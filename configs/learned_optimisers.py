@@ -127,9 +127,10 @@ def get_config(size: str = "cpu") -> Config:
         return Config(networks={"mlp": (16, 48), "cnn": (16, 32), "rnn": (16, 48)}, rows=_rows())
     rows = {
         "Adam, rate for the mean": Tuned("adam", rates=(1e-3, 1e-2)),
-        "universal (UNF)": Learned("universal", {"channels": 4, "told": 2, "width": 8}),
+        "Adam, meta-trained rate": Learned(rate_only=True, unrolled=4, evolution=0),
+        "universal (UNF)": Learned("universal", {"channels": 4, "told": 2, "width": 8}, unrolled=0),
     }
     return Config(
         networks={"mlp": (4, 6)}, rows=rows, side=4, train=200, test=50, batch=8, horizon=20,
-        every=10, truncation=5, particles=2, unrolled=4, evolution=2, tuning=1, runs=2, seeds=1,
+        every=10, truncation=5, particles=2, evolution=4, tuning=1, runs=2, seeds=1,
     )  # fmt: skip

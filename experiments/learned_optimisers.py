@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -86,7 +87,7 @@ class Study:
         self.test_keys = jax.random.split(keys[0], config.runs)
         self.tuning_keys = jax.random.split(keys[1], config.tuning)
         self.meta_key = keys[2]
-        self.trainings: dict[str, Callable[[int], tuple[Any, Any]]] = {}
+        self.programs: dict[str, Any] = {}
 
     def one(self, entry: Tuned | Learned, seed: int) -> dict[str, Any]:
         """One optimiser, made and tested."""
@@ -99,98 +100,108 @@ class Study:
 
     def _tuned(self, entry: Tuned) -> dict[str, Any]:
         """Choose the rate on the tuning runs, for either width, and test it."""
-        grid = entry.rates or getattr(self.config, f"{entry.optimiser}_rates")
+        config = self.config
+        grid = entry.rates or getattr(config, f"{entry.optimiser}_rates")
         make = _with_rate(entry)
         chosen, tested = {}, {}
         for place, where in (("near", self.near), ("far", self.far)):
-            curves = [
-                self._runs(where, make, r, self.tuning_keys, self.config.horizon) for r in grid
-            ]
+            tune = jax.jit(jax.vmap(self._runs(where, make, config.horizon), (0, None)))
+            found = jax.tree.map(np.asarray, tune(jnp.asarray(grid), self.tuning_keys))
             of = {"mean": "mean_loss", "end": "train_loss"}[entry.by]
-            losses = [_scores(c, self.config.horizon, self.config)[of] for c in curves]
+            losses = [
+                _scores({k: v[i] for k, v in found.items()}, config.horizon, config)[of]
+                for i in range(len(grid))
+            ]
             best = int(np.argmin(np.nan_to_num(losses, nan=np.inf)))
             chosen[place] = {"rate": grid[best], "at_the_edge": best in (0, len(grid) - 1)}
-            steps = self.config.horizon * (1 if entry.cosine else 2)
-            tested[place] = self._runs(where, make, grid[best], self.test_keys, steps)
+            steps = config.horizon * (1 if entry.cosine else 2)
+            test = jax.jit(self._runs(where, make, steps))
+            tested[place] = jax.tree.map(np.asarray, test(grid[best], self.test_keys))
         return {"chosen": chosen, "parameters": 1, **self._summary(tested)}
 
     def _learned(self, entry: Learned, seed: int) -> dict[str, Any]:
-        """Meta-train and test."""
-        theta, make = self._start(entry, seed)
-        first = self._tested(theta, make, self.config.horizon)
-        trained, history = self._meta_train(entry, theta, make, seed)
-        tested = self._tested(trained, make, 2 * self.config.horizon)
-        out = self._summary(tested)
-        before = _scores(first["near"], self.config.horizon, self.config)
+        """Meta-train and test; what is compiled serves all seeds of an entry."""
+        if repr(entry) not in self.programs:
+            self.programs[repr(entry)] = self._programs(entry)
+        tests, stages = self.programs[repr(entry)]
+        first = self._start(entry, seed)
+        before = jax.tree.map(np.asarray, tests["near"](first, self.test_keys))
+        trained, history = first, []
+        for i, (steps, estimator, optimiser) in enumerate(stages):
+            key = jax.random.fold_in(jax.random.fold_in(self.meta_key, seed), 1 + i)
+            with train.progress(steps, self.name, enabled=False if self.quiet else None) as bar:
+                found = meta_train(
+                    trained,
+                    estimator,
+                    optimiser,
+                    steps=steps,
+                    key=key,
+                    every=min(steps, 50),
+                    log=bar,
+                )
+            trained = found.theta
+            history += _thinned(found.history["loss"], 50)
+        tested = {p: jax.tree.map(np.asarray, t(trained, self.test_keys)) for p, t in tests.items()}
         return {
-            **out,
-            "before": before,
-            "parameters": sum(int(np.size(x)) for x in jax.tree.leaves(theta)),
+            **self._summary(tested),
+            "before": _scores(before, self.config.horizon, self.config),
+            "parameters": sum(int(np.size(x)) for x in jax.tree.leaves(first)),
             "meta_loss": history,
         }
 
-    def _start(self, entry: Learned, seed: int) -> tuple[Any, Make]:
+    def _start(self, entry: Learned, seed: int) -> Any:
         if entry.rate_only:
-            return jnp.log(self.config.start_rate), lambda theta, steps: optax.adam(jnp.exp(theta))
+            return jnp.log(self.config.start_rate)
         options = {"rate": self.config.start_rate, **entry.options}
         key = jax.random.fold_in(jax.random.fold_in(self.meta_key, seed), 0)
-        return OptimiserNetwork(self.near.spec, method=entry.method, key=key, **options), None  # type: ignore
+        return OptimiserNetwork(self.near.spec, method=entry.method, key=key, **options)
 
-    def _tested(self, theta: Any, make: Make | None, steps: int) -> dict[str, Any]:
-        out = {}
-        for place, where in (("near", self.near), ("far", self.far)):
-            spec = where.spec
-            own = make or (lambda net, steps, spec=spec: learned_optimiser(net, spec=spec))
-            out[place] = self._runs(where, own, theta, self.test_keys, steps)
-        return out
-
-    def _meta_train(
-        self, entry: Learned, theta: Any, make: Make | None, seed: int
-    ) -> tuple[Any, list[float]]:
+    def _programs(self, entry: Learned) -> tuple[dict[str, Callable], list[tuple]]:
+        """The test runs of either width, and the stages of meta-training."""
         config = self.config
-        horizon = config.horizon
-        own = learned_optimiser if make is None else lambda theta: make(theta, horizon)
-        inner = training_run(self.near.task, own, ceiling=config.ceiling)
+
+        def make(theta: Any, steps: int, spec: Any = None) -> optax.GradientTransformation:
+            if entry.rate_only:
+                return optax.adam(jnp.exp(theta))
+            return learned_optimiser(theta, spec=spec)
+
+        tests = {}
+        for place, where in (("near", self.near), ("far", self.far)):
+            own = functools.partial(make, spec=where.spec)
+            tests[place] = jax.jit(self._runs(where, own, 2 * config.horizon))
+        inner = training_run(
+            self.near.task, lambda theta: make(theta, config.horizon), ceiling=config.ceiling
+        )
         lengths = {
             "particles": config.particles,
             "truncation": config.truncation,
-            "horizon": horizon,
+            "horizon": config.horizon,
         }
-        stages = (
+        stages = []
+        for wanted, usual, rate, estimator in (
             (entry.unrolled, config.unrolled, config.meta_rate,
-             lambda: unrolled_gradients(inner, clip=1.0, **lengths)),
+             unrolled_gradients(inner, clip=1.0, **lengths)),
             (entry.evolution, config.evolution, config.meta_rate / 3,
-             lambda: persistent_evolution(inner, deviation=config.deviation, **lengths)),
-        )  # fmt: skip
-        history: list[float] = []
-        for i, (wanted, usual, rate, estimator) in enumerate(stages):
+             persistent_evolution(inner, deviation=config.deviation, **lengths)),
+        ):  # fmt: skip
             steps = usual if wanted is None else wanted
-            if not steps:
-                continue
-            schedule = optax.cosine_decay_schedule(rate, steps, alpha=0.1)
-            optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
-            key = jax.random.fold_in(jax.random.fold_in(self.meta_key, seed), 1 + i)
-            with train.progress(steps, self.name, enabled=False if self.quiet else None) as bar:
-                found = meta_train(theta, estimator(), optimiser, steps=steps, key=key, log=bar)
-            theta = found.theta
-            history += _thinned(found.history["loss"], 50)
-        return theta, history
+            if steps:
+                schedule = optax.cosine_decay_schedule(rate, steps, alpha=0.1)
+                optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+                stages.append((steps, estimator, optimiser))
+        return tests, stages
 
-    def _runs(self, where: Problem, make: Make, theta: Any, keys: jax.Array, steps: int) -> Any:
-        """Batch losses `(runs, steps)` and measurements `(runs, points)` of runs from the keys."""
+    def _runs(self, where: Problem, make: Make, steps: int) -> Callable[[Any, jax.Array], Any]:
+        """A function of theta and keys: batch losses `(runs, steps)`, measurements `(runs, points)`."""
 
-        @jax.jit
-        def every(theta: Any, keys: jax.Array) -> Any:
-            def one(key: jax.Array) -> Any:
-                return run_task(
-                    where.task, make(theta, steps), steps=steps, every=self.config.every, key=key,
-                    measure=where.measure,
-                )[1:]  # fmt: skip
+        def one(theta: Any, key: jax.Array) -> Any:
+            _, losses, measured = run_task(
+                where.task, make(theta, steps), steps=steps, every=self.config.every, key=key,
+                measure=where.measure,
+            )  # fmt: skip
+            return {"batch_loss": losses, **measured}
 
-            return jax.vmap(one)(keys)
-
-        losses, measured = every(theta, keys)
-        return {"batch_loss": np.asarray(losses), **jax.tree.map(np.asarray, measured)}
+        return jax.vmap(one, (None, 0))
 
     def _summary(self, tested: dict[str, Any]) -> dict[str, Any]:
         horizon, config = self.config.horizon, self.config

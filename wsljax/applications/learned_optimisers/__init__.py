@@ -11,8 +11,6 @@ A network that is drawn and not trained is Adam (or SGD with momentum) to the la
 """
 
 from .inputs import Accumulators as Accumulators
-from .inputs import accumulate as accumulate
-from .inputs import weight_inputs as weight_inputs
 from .network import OptimiserNetwork as OptimiserNetwork
 from .shared_axes import fixed_as_units as fixed_as_units
 from .transform import learned_optimiser as learned_optimiser

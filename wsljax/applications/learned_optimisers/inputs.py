@@ -29,22 +29,22 @@ class Accumulators(NamedTuple):
 
     Attributes:
         count: updates so far.
-        momenta: one tree for each rate of decay.
-        squares: of the squares.
+        momenta: a tree like the weights, each leaf with a last axis of the rates of decay.
+        squares: of the squares, a tree like the weights.
     """
 
     count: jax.Array
-    momenta: tuple[Any, ...]
+    momenta: Any
     squares: Any
 
 
 def empty_accumulators(params: Any, decays: Sequence[float]) -> Accumulators:
     """Accumulators before the first gradient."""
 
-    def zeros() -> Any:
-        return jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), wide(p)), params)
+    def zeros(*axes: int) -> Any:
+        return jax.tree.map(lambda p: jnp.zeros((*jnp.shape(p), *axes), wide(p)), params)
 
-    return Accumulators(jnp.zeros((), jnp.int32), tuple(zeros() for _ in decays), zeros())
+    return Accumulators(jnp.zeros((), jnp.int32), zeros(len(decays)), zeros())
 
 
 def accumulate(
@@ -57,33 +57,30 @@ def accumulate(
         >>> gradient = {"w": jnp.array([1.0, -2.0])}
         >>> state = accumulate(empty_accumulators(gradient, (0.9,)), gradient, (0.9,), 0.999)
         >>> momenta, squares = unbiased(state, (0.9,), 0.999)
-        >>> momenta[0]["w"].round(3), squares["w"].round(3)
+        >>> momenta["w"][:, 0].round(3), squares["w"].round(3)
         (Array([ 1., -2.], dtype=float32), Array([1., 4.], dtype=float32))
     """
 
-    def average(decay: float, tree: Any, values: Any) -> Any:
-        return jax.tree.map(lambda m, g: decay * m + (1 - decay) * g.astype(m.dtype), tree, values)
+    def average(old: jax.Array, new: jax.Array, decay: Any) -> jax.Array:
+        decay = jnp.asarray(decay, old.dtype)
+        return decay * old + (1 - decay) * new
 
-    wider = jax.tree.map(lambda g, m: g.astype(m.dtype), gradients, old.squares)
-    return Accumulators(
-        old.count + 1,
-        tuple(average(d, m, wider) for d, m in zip(decays, old.momenta, strict=True)),
-        average(squares_decay, old.squares, jax.tree.map(jnp.square, wider)),
-    )
+    wider = jax.tree.map(lambda g, v: g.astype(v.dtype), gradients, old.squares)
+    momenta = jax.tree.map(lambda m, g: average(m, g[..., None], decays), old.momenta, wider)
+    squares = jax.tree.map(lambda v, g: average(v, g * g, squares_decay), old.squares, wider)
+    return Accumulators(old.count + 1, momenta, squares)
 
 
-def unbiased(
-    state: Accumulators, decays: Sequence[float], squares_decay: float
-) -> tuple[tuple[Any, ...], Any]:
+def unbiased(state: Accumulators, decays: Sequence[float], squares_decay: float) -> tuple[Any, Any]:
     """Momenta and squares divided by the weight that gradients, not zeros, have in them."""
 
-    def correct(decay: float, tree: Any) -> Any:
-        return jax.tree.map(
-            lambda m: m / (1 - jnp.asarray(decay, m.dtype) ** state.count.astype(m.dtype)), tree
-        )
+    def correct(x: jax.Array, decay: Any) -> jax.Array:
+        return x / (1 - jnp.asarray(decay, x.dtype) ** state.count.astype(x.dtype))
 
-    momenta = tuple(correct(d, m) for d, m in zip(decays, state.momenta, strict=True))
-    return momenta, correct(squares_decay, state.squares)
+    return (
+        jax.tree.map(lambda m: correct(m, decays), state.momenta),
+        jax.tree.map(lambda v: correct(v, squares_decay), state.squares),
+    )
 
 
 def number_of_inputs(decays: Sequence[float]) -> int:
@@ -91,32 +88,42 @@ def number_of_inputs(decays: Sequence[float]) -> int:
     return 3 + 2 * len(decays)
 
 
-def weight_inputs(
-    params: Mapping[str, jax.Array],
-    gradients: Mapping[str, jax.Array],
-    momenta: Sequence[Mapping[str, jax.Array]],
-    squares: Mapping[str, jax.Array],
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """The channels of each weight, and the sizes of each block.
+def weight_inputs(params: Any, gradients: Any, momenta: Any, squares: Any) -> Any:
+    """The channels of each weight, a tree of ``(*shape, channels)``.
+
+    They are: weight, gradient, momenta, gradient and momenta over the root of the squares.
 
     Args:
-        params, gradients, momenta, squares: ``{block: array}``, each.
+        params, gradients, squares: trees of one structure.
+        momenta: likewise, with a last axis.
+    """
+
+    def one(p: jax.Array, g: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
+        first = jnp.stack([p.astype(v.dtype), g.astype(v.dtype)], axis=-1)
+        past = jnp.concatenate([g.astype(v.dtype)[..., None], m], axis=-1)
+        return jnp.concatenate([first, m, past * jax.lax.rsqrt(v + TINY)[..., None]], axis=-1)
+
+    return jax.tree.map(one, params, gradients, momenta, squares)
+
+
+def normalised(
+    blocks: Mapping[str, jax.Array],
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Channels with mean square one in each block, and the sizes of each block.
+
+    Args:
+        blocks: ``{block: (*shape, channels)}``.
 
     Returns:
-        ``{block: (*shape, channels)}``: weight, gradient, momenta, gradient and momenta over the root
-        of the squares, each with mean square one in its block. ``{block: (2,)}``: a tenth of the
-        logarithms of what the weights and the gradients were divided by.
+        The same, normalised, and ``{block: (2,)}``: a tenth of the logarithms of what the weights and the
+        gradients were divided by.
     """
-    channels, sizes = {}, {}
-    for name, p in params.items():
-        g, own = gradients[name].astype(squares[name].dtype), [m[name] for m in momenta]
-        scale = jax.lax.rsqrt(squares[name] + TINY)
-        raw = [p.astype(g.dtype), g, *own, g * scale, *(m * scale for m in own)]
-        means = [jnp.mean(jnp.square(x)) + TINY for x in raw]
-        stacked = [x * jax.lax.rsqrt(m) for x, m in zip(raw, means, strict=True)]
-        channels[name] = jnp.stack(stacked, axis=-1)
-        sizes[name] = 0.05 * jnp.log(jnp.stack(means[:SIZES]))
-    return channels, sizes
+    out, sizes = {}, {}
+    for name, x in blocks.items():
+        squares = jnp.mean(jnp.square(x), axis=tuple(range(x.ndim - 1))) + TINY
+        out[name] = x * jax.lax.rsqrt(squares)
+        sizes[name] = 0.05 * jnp.log(squares[:SIZES])
+    return out, sizes
 
 
 def time_inputs(count: jax.Array, dtype: Any) -> jax.Array:

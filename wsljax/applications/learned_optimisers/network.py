@@ -163,7 +163,7 @@ class OptimiserNetwork(eqx.Module):
 
         Args:
             inputs, sizes: ``{block: (*shape, channels)}`` and ``{block: (2,)}``, see
-                :func:`.weight_inputs`.
+                :func:`.normalised`.
             count: number of the update, from 1.
             spec: annotation of the blocks, where it is another one (other widths).
         """

@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import optax
 
 from ...symmetry.spec import Spec
-from .inputs import TINY, Accumulators, accumulate, empty_accumulators, unbiased, weight_inputs
+from .inputs import (
+    TINY,
+    Accumulators,
+    accumulate,
+    empty_accumulators,
+    normalised,
+    unbiased,
+    weight_inputs,
+)
 from .network import OptimiserNetwork
 
 
@@ -73,15 +81,16 @@ def learned_optimiser(
         params = jax.tree.map(jnp.asarray, params)
         state = accumulate(state, updates, net.decays, net.squares_decay)
         momenta, squares = unbiased(state, net.decays, net.squares_decay)
-        blocks = [own.blocks(tree) for tree in (params, updates, *momenta, squares)]
-        inputs, sizes = weight_inputs(blocks[0], blocks[1], blocks[2:-1], blocks[-1])
+        channels = weight_inputs(params, updates, momenta, squares)
+        inputs, sizes = normalised(jax.vmap(own.blocks, -1, -1)(channels))
         made = own.unblocks(net(inputs, sizes, state.count, spec), like=params)
 
         def one(p: jax.Array, m: jax.Array, v: jax.Array, s: jax.Array) -> jax.Array:
             rate, strength = (jnp.exp(x).astype(m.dtype) for x in (net.log_rate, net.log_strength))
+            m = m[..., chosen]
             nominal = {"adam": m * jax.lax.rsqrt(v + TINY), "momentum": m, "none": 0.0}[net.nominal]
             return (-rate * (nominal + strength * s.astype(m.dtype))).astype(p.dtype)
 
-        return jax.tree.map(one, params, momenta[chosen], squares, made), state
+        return jax.tree.map(one, params, momenta, squares, made), state
 
     return optax.GradientTransformationExtraArgs(init, update)

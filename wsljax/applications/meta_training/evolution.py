@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .estimator import Estimate, Estimator
 from .inner_problem import InnerProblem, advance, check_lengths, choose, first_ages
@@ -125,10 +126,14 @@ def persistent_evolution(
 
 
 def _noise(theta: Any, key: jax.Array, particles: int, deviation: float) -> Any:
+    """Noise for all leaves out of one draw: many draws would compile for long."""
     leaves, tree = jax.tree.flatten(theta)
-    keys = jax.random.split(key, len(leaves))
-    drawn = [
-        deviation * jax.random.normal(k, (particles, *jnp.shape(t)), jnp.asarray(t).dtype)
-        for k, t in zip(keys, leaves, strict=True)
+    stops = np.cumsum([np.size(t) for t in leaves])
+    dtype = jnp.result_type(*leaves)
+    drawn = deviation * jax.random.normal(key, (particles, int(stops[-1])), dtype)
+    pieces = jnp.split(drawn, stops[:-1].tolist(), axis=1)
+    shaped = [
+        piece.reshape(particles, *jnp.shape(t)).astype(jnp.asarray(t).dtype)
+        for piece, t in zip(pieces, leaves, strict=True)
     ]
-    return jax.tree.unflatten(tree, drawn)
+    return jax.tree.unflatten(tree, shaped)
