@@ -163,9 +163,7 @@ def _likeness(s: dict[str, jax.Array], measure: str) -> jax.Array:
         return s["xy"] / s["count"]
     n = s["count"]
     covariance = s["xy"] / n - s["x"][..., :, None] * s["y"][..., None, :] / n**2
-    deviation = [
-        jnp.sqrt(jnp.maximum(s[2 * z] / n - jnp.square(s[z] / n), 0)) for z in ("x", "y")
-    ]
+    deviation = [jnp.sqrt(jnp.maximum(s[2 * z] / n - jnp.square(s[z] / n), 0)) for z in ("x", "y")]
     size = deviation[0][..., :, None] * deviation[1][..., None, :]
     return jnp.where(size > 1e-12, covariance / jnp.where(size > 1e-12, size, 1), 0)
 
@@ -198,8 +196,6 @@ def _best(problem: Problem, name: str, likeness: Arrays) -> dict[str, jax.Array]
         else:
             out[m.name] = jnp.moveaxis(chosen, len(copies), 0)
     return out
-
-
 
 
 def _shaped(likeness: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -47,12 +47,10 @@ def assign_on_device(cost: jax.Array, prices: jax.Array | None = None) -> jax.Ar
 
 def auction_prices(cost: jax.Array) -> jax.Array:
     """Prices of the columns of a square matrix, after a few phases of an auction."""
-    n = cost.shape[-1]
     spread = jnp.max(cost) - jnp.min(cost)
-    prices = jnp.zeros((n,), cost.dtype)
-    for fineness in FINENESS:
-        prices = _phase(cost, prices, jnp.maximum(fineness * spread, 1e-30))
-    return prices
+    raises = jnp.maximum(jnp.asarray(FINENESS, cost.dtype) * spread, 1e-30)
+    prices = jnp.zeros((cost.shape[-1],), cost.dtype)
+    return jax.lax.scan(lambda p, r: (_phase(cost, p, r), None), prices, raises)[0]
 
 
 def _phase(cost: jax.Array, prices: jax.Array, raise_by: jax.Array) -> jax.Array:

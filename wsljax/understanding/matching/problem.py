@@ -141,9 +141,7 @@ class Problem:
 
 
 @lru_cache(maxsize=256)
-def problem_of(
-    spec: Spec, skip: tuple[str, ...] = (), in_parts: tuple[str, ...] = ()
-) -> Problem:
+def problem_of(spec: Spec, skip: tuple[str, ...] = (), in_parts: tuple[str, ...] = ()) -> Problem:
     """All blocks of a spec that carry units, but those to be skipped; units without a block are left out.
 
     Args:

@@ -76,4 +76,3 @@ def problem_and_blocks(a: Any, b: Any, spec: Spec) -> tuple[Problem, Arrays, Arr
     problem = matching_problem(spec, a)
     keep = {block.name for block in problem.blocks}
     return problem, *({n: floating(jnp, x) for n, x in z.items() if n in keep} for z in (xs, ys))
-
