@@ -396,3 +396,21 @@ def test_require_does_not_hide_a_broken_package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ImportError, match="absent_dependency_of_broken_pkg"):
         _compat.require("broken_pkg", extra="flow")
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (3, 8, 4), (2, 3, 6, 6), (40, 40)])
+def test_orthonormal_columns_are_those_of_a_qr_decomposition(shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    with _compat.enable_x64():
+        q = np.asarray(jax.jit(_compat.orthonormal_columns)(x))
+    wanted, r = np.linalg.qr(x)
+    wanted = wanted * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
+    np.testing.assert_allclose(q, wanted, atol=1e-10)
+
+
+def test_columns_that_are_nearly_dependent_are_orthogonal_all_the_same():
+    x = np.random.default_rng(1).standard_normal((6, 1)) + 1e-3 * np.random.default_rng(
+        2
+    ).standard_normal((6, 4))
+    q = np.asarray(_compat.orthonormal_columns(jax.numpy.asarray(x, "float32")))
+    np.testing.assert_allclose(q.T @ q, np.eye(4), atol=1e-5)

@@ -30,8 +30,8 @@ ARROWS = {
     "generation": PILLAR | {"representation"},
     "applications": PILLAR | {"understanding", "representation", "generation"},
 }
-CORE = {"jax", "flax", "optax", "equinox", "chex", "orbax", "numpy", "jaxtyping"}
-LAZY_CORE = {"flax", "orbax", "chex"}  # core, but not part of the price of `import wsljax`
+CORE = {"jax", "flax", "optax", "equinox", "chex", "orbax", "numpy", "jaxtyping", "scipy"}
+LAZY_CORE = {"flax", "orbax", "chex", "scipy"}  # core, but not part of the price of `import wsljax`
 MODULE_OF = {
     "scikit-learn": "sklearn",
     "orbax-checkpoint": "orbax",

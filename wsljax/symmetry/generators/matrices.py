@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import expm
 
+from ..._compat import orthonormal_columns
 from .base import Generator, default_float, wider
 
 
@@ -141,8 +142,7 @@ def _expm(v: jax.Array) -> jax.Array:
 
 def _rotation(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Orthogonal matrices, uniformly."""
-    q, r = jnp.linalg.qr(jax.random.normal(key, shape, default_float()))
-    return q * jnp.sign(jnp.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
+    return orthonormal_columns(jax.random.normal(key, shape, default_float()))
 
 
 def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from wsljax._compat import orthonormal_columns
 from wsljax.zoo.architectures.activations import activate
 
 Draw = Callable[[Sequence[int]], jax.Array]
@@ -52,8 +53,7 @@ def truncated(u: jax.Array) -> jax.Array:
 
 def _orthogonal(u: jax.Array) -> jax.Array:
     """Orthonormal columns, or rows (Saxe 2014)."""
-    q, r = jnp.linalg.qr(normal(u if u.shape[0] >= u.shape[1] else u.T))
-    q = q * jnp.sign(jnp.diagonal(r))
+    q = orthonormal_columns(normal(u if u.shape[0] >= u.shape[1] else u.T))
     return q if u.shape[0] >= u.shape[1] else q.T
 
 
