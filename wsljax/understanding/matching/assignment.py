@@ -1,8 +1,8 @@
 """Linear assignment: to each row of a matrix a column of its own, at least cost in all.
 
 On hosts it is SciPy's solver (shortest augmenting paths: R. Jonker, A. Volgenant, Computing 38, 1987, in the
-form of D. F. Crouse, IEEE Trans. Aerosp. Electron. Syst. 52, 2016), called directly for values and through
-a callback inside of ``jit``. On accelerators it is :func:`~.device_assignment.assign_on_device`.
+form of D. F. Crouse, IEEE Trans. Aerosp. Electron. Syst. 52, 2016). On accelerators, and inside of ``jit`` on
+any device, it is :func:`~.device_assignment.assign_on_device`: no program has to call back to the host.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def linear_assignment(cost: Any, *, maximise: bool = False, backend: str = "auto
     Args:
         cost: ``(..., rows, columns)``, no more rows than columns; finite.
         maximise: find the assignment of largest total instead.
-        backend: ``"scipy"`` on the host, ``"device"`` as a jitted program where the array is, ``"auto"``:
-            SciPy if the default device is a CPU.
+        backend: ``"scipy"`` on the host, for values only; ``"device"`` as a program where the array is;
+            ``"auto"``: SciPy for values if the default device is a CPU.
 
     Returns:
         ``(..., rows)`` integers: ``cost[..., i, out[..., i]]`` are the chosen entries.
 
     Raises:
-        ValueError: for fewer than two axes, more rows than columns, an unknown backend, or (for values,
-            not tracers) entries that are not finite.
+        ValueError: for fewer than two axes, more rows than columns, an unknown backend, tracers with
+            ``"scipy"``, or (for values) entries that are not finite.
 
     Example:
         >>> import jax.numpy as jnp
@@ -60,16 +60,14 @@ def linear_assignment(cost: Any, *, maximise: bool = False, backend: str = "auto
     if not traced and not np.all(np.isfinite(np.asarray(cost, np.float64))):
         raise ValueError("`cost` has entries that are NaN or infinite")
     if backend == "auto":
-        backend = "scipy" if jax.default_backend() == "cpu" else "device"
-    if backend == "scipy" and not traced:
+        backend = "scipy" if jax.default_backend() == "cpu" and not traced else "device"
+    if backend == "scipy":
+        if traced:
+            raise ValueError("`backend='scipy'` needs values: leave it out inside of jit and vmap")
         return jnp.asarray(assign_on_host(np.asarray(cost), maximise=maximise))
     cost = jax.lax.stop_gradient(jnp.asarray(cost))
     if not jnp.issubdtype(cost.dtype, jnp.floating):
         cost = cost.astype(jnp.float32)
-    if backend == "scipy":
-        out = jax.ShapeDtypeStruct(shape[:-1], jnp.int32)
-        call = lambda c: assign_on_host(np.asarray(c), maximise=maximise)  # noqa: E731
-        return jax.pure_callback(call, out, cost, vmap_method="broadcast_all")
     solve = assign_on_device
     for _ in shape[:-2]:
         solve = jax.vmap(solve)

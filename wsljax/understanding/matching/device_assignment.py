@@ -116,18 +116,20 @@ def _shortest_paths(cost: jax.Array, prices: jax.Array) -> jax.Array:
 
         reduced = cost[start] - duals
         path = reach(reduced - reduced.min(), jnp.full((n,), start), jnp.zeros((n,), bool))
-        length, came, done, last, _ = jax.lax.while_loop(lambda p: ~p[4], grow, path)
+        # in a batch the finished ones go on with the others: they have no free column to reach
+        searching = lambda p: ~p[4] & ~jnp.all(p[2])  # noqa: E731
+        length, came, done, last, _ = jax.lax.while_loop(searching, grow, path)
         duals = duals + jnp.where(done, length - length[last], 0)
 
         def turn_back(state):
-            column, row_of, column_of, _ = state
+            column, row_of, column_of, count = state
             row = came[column]
             following = column_of[row]
             row_of, column_of = row_of.at[column].set(row), column_of.at[row].set(column)
-            return following, row_of, column_of, row == start
+            return following, row_of, column_of, jnp.where(row == start, 0, count - 1)
 
-        walk = (last, row_of, column_of, jnp.asarray(False))
-        _, row_of, column_of, _ = jax.lax.while_loop(lambda w: ~w[3], turn_back, walk)
+        walk = (last, row_of, column_of, jnp.asarray(n))
+        _, row_of, column_of, _ = jax.lax.while_loop(lambda w: w[3] > 0, turn_back, walk)
         return duals, row_of, column_of
 
     state = (duals, row_of, column_of)

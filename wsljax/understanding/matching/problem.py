@@ -231,7 +231,9 @@ def reduced(
             for k, axis in enumerate(b.axes)
             if k == place.axis or (axis in family - {name} and _belongs(problem, place, k, u))
         }
-        gone = tuple(k for k, axis in enumerate(b.axes) if axis in is_open and k not in mine)
+        drop = {k for k, axis in enumerate(b.axes) if axis in is_open and k not in mine}
+        drop |= {k for k in mine if set(b.parents[k]) & drop}  # nested over others that are open
+        gone = tuple(sorted(drop))
         kept = [k for k in range(len(b.axes)) if k not in gone]
         parents = tuple(
             tuple(kept.index(p) for p in b.parents[k]) if not set(b.parents[k]) & set(gone) else ()
