@@ -172,7 +172,7 @@ class Study:
         inner = training_run(
             self.near.task, lambda theta: make(theta, config.horizon), ceiling=config.ceiling
         )
-        lengths = {
+        lengths: dict[str, Any] = {
             "particles": config.particles,
             "truncation": config.truncation,
             "horizon": config.horizon,

@@ -71,7 +71,7 @@ def learned_optimiser(
         return empty_accumulators(params, net.decays)
 
     def update(
-        updates: Any, state: Accumulators, params: Any = None, **extra: Any
+        updates: Any, state: Any, params: Any = None, **extra: Any
     ) -> tuple[Any, Accumulators]:
         del extra
         if params is None:
