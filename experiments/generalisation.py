@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from configs.generalisation import Config, get_config
-from experiments._metanetworks import success
+from experiments._metanetworks import peers, questions, success
 from experiments._metanetworks.populations import population
 from experiments._metanetworks.study import DATASETS, command_line
 from experiments._metanetworks.table import report, run_rows, text
 
 
-def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -> dict[str, Any]:
+def run(
+    config: Config, folder: Path, *, data: Any, command: str, quiet: bool, published: Any = None
+) -> dict[str, Any]:
     """The study; returns what is written to `results.json` in the folder."""
     networks = population(
         config.zoo, size=config.zoo_size, folder=folder / "zoos", data=data, quiet=quiet,
@@ -36,6 +38,17 @@ def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -
     rows = run_rows(
         config.rows, config.training.seeds, one, folder / "rows.jsonl", about=about, quiet=quiet
     )
+    if published:
+        place, theirs = published
+        odd = [questions.odd_activations(question.networks.take(part)) for part in question.split]
+        one = place.trainer(
+            question.networks.spec,
+            question.parts,
+            questions.regression(),
+            config.training,
+            tanh=odd,
+        )
+        rows |= peers.run_peers(theirs, 1, one, folder / "rows.jsonl", about=about, quiet=quiet)
     rows |= success.baselines(question, config.predictors, folder / "baselines.json", about)
     if not quiet:
         print(text(rows, ("r2", "tau")))
@@ -50,8 +63,9 @@ def _on(config: Config, dataset: str) -> Config:
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """The command line."""
     return command_line(
-        "generalisation", __doc__, get_config, run, arguments, datasets=DATASETS, choose=_on
-    )
+        "generalisation", __doc__, get_config, run, arguments, datasets=DATASETS, choose=_on,
+        published="regression",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -18,15 +18,22 @@ from typing import Any
 
 import numpy as np
 
+from configs._metanetworks import Entry
 from configs.inr_classification import Config, get_config
+from experiments._metanetworks import peers, questions
 from experiments._metanetworks.image_fits import ImageFits
 from experiments._metanetworks.learn import classification
 from experiments._metanetworks.reading import reader
 from experiments._metanetworks.study import DATASETS, command_line, trainer
 from experiments._metanetworks.table import report, run_rows, text
 
+OWN = Entry("universal")
+"""Reads networks of starts of their own, one an image, as published networks do."""
 
-def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -> dict[str, Any]:
+
+def run(
+    config: Config, folder: Path, *, data: Any, command: str, quiet: bool, published: Any = None
+) -> dict[str, Any]:
     """The study; returns what is written to `results.json` in the folder."""
     fits = ImageFits(config.drawings, folder / "zoos", seed=config.seed, data=data, quiet=quiet)
     goal = classification(int(fits.labels.max()) + 1)
@@ -51,6 +58,11 @@ def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -
     rows = run_rows(
         config.rows, config.training.seeds, one, folder / "rows.jsonl", about=about, quiet=quiet
     )
+    if published:
+        place, theirs = published
+        own = fits.of(OWN).parts(fits.labels)
+        one = place.trainer(fits.spec, own, questions.classification(goal), config.training)
+        rows |= peers.run_peers(theirs, 1, one, folder / "rows.jsonl", about=about, quiet=quiet)
     rows["always the commonest class"] = {"scores": _constant(fits), "seeds": 1}
     if not quiet:
         print(text(rows, ("accuracy", "cross_entropy")))
@@ -73,8 +85,9 @@ def _on(config: Config, dataset: str) -> Config:
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """The command line."""
     return command_line(
-        "inr_classification", __doc__, get_config, run, arguments, datasets=DATASETS, choose=_on
-    )
+        "inr_classification", __doc__, get_config, run, arguments, datasets=DATASETS, choose=_on,
+        published="classification",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import numpy as np
 
 from configs._metanetworks import Entry
 from configs.inr_editing import Config, get_config
+from experiments._metanetworks import peers, questions
 from experiments._metanetworks.editing import EDITS, draw, drawing_goal, picture, redrawer
 from experiments._metanetworks.image_fits import ImageFits
 from experiments._metanetworks.study import DATASETS, command_line, trainer
@@ -34,7 +35,9 @@ OWN = Entry("universal")
 """Reads networks of starts of their own, one an image."""
 
 
-def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -> dict[str, Any]:
+def run(
+    config: Config, folder: Path, *, data: Any, command: str, quiet: bool, published: Any = None
+) -> dict[str, Any]:
     """The study; returns what is written to `results.json` in the folder."""
     fits = ImageFits(config.drawings, folder / "zoos", seed=config.seed, data=data, quiet=quiet)
     about = {
@@ -45,14 +48,16 @@ def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -
     }  # fmt: skip
     rows, results = {}, {}
     for edit in config.edits:
-        results[edit] = _table(config, fits, edit, folder, {**about, "edit": edit}, quiet)
+        results[edit] = _table(
+            config, fits, edit, folder, {**about, "edit": edit}, quiet, published
+        )
         rows |= {f"{edit}: {name}": row for name, row in results[edit].items()}
     if not quiet:
         print(text(rows, ("mse",)))
     return report(folder / "results.json", command=command, about=about, rows=rows)
 
 
-def _table(config: Config, fits: ImageFits, edit: str, folder: Path, about, quiet: bool):
+def _table(config: Config, fits: ImageFits, edit: str, folder: Path, about, quiet: bool, published):
     """The rows of one edit, trivial ones first, and its picture."""
     targets = EDITS[edit](fits.pixels(fits.signals)).reshape(len(fits.signals), -1)
     own = fits.of(OWN)
@@ -80,6 +85,11 @@ def _table(config: Config, fits: ImageFits, edit: str, folder: Path, about, quie
     done = run_rows(
         config.rows, config.training.seeds, one, folder / "rows.jsonl", about=about, quiet=quiet
     )
+    if published:
+        place, theirs = published
+        question = questions.editing(fits.function, fits.points)
+        one = place.trainer(fits.spec, own.parts(targets), question, config.training)
+        done |= peers.run_peers(theirs, 1, one, folder / "rows.jsonl", about=about, quiet=quiet)
     for name, entry in config.rows.items():
         drawn[name] = np.load(file(entry))
     picture(folder / f"{edit}.png", {name: fits.pixels(x)[..., 0] for name, x in drawn.items()})
@@ -113,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """The command line."""
     return command_line(
         "inr_editing", __doc__, get_config, run, arguments, datasets=DATASETS, choose=_on,
-        several={"edits": tuple(EDITS)},
+        several={"edits": tuple(EDITS)}, published="editing",
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from configs._metanetworks import SIZES, Entry, Training
+from experiments._metanetworks import peers
 from experiments._metanetworks.learn import Draw, Goal, Learnt, Part, learn
 from wsljax import train
 from wsljax.symmetry import Spec
@@ -26,6 +27,7 @@ def command_line(
     datasets: Sequence[str] = (),
     choose: Callable[[Any, str], Any] | None = None,
     several: Mapping[str, Sequence[str]] | None = None,
+    published: str | None = None,
 ) -> dict[str, Any]:
     """Read the command line of a study, and run it.
 
@@ -39,6 +41,8 @@ def command_line(
         choose: `choose(config, dataset)`; None if the config has a field `dataset`.
         several: fields of the config that are tuples of words, and what words there are; each is an
             option, by default as the config has it.
+        published: kind of the question, if published code is to be asked it too (`peers.CANNOT`): `run`
+            then gets `published=`, a pair of where that code is and of its rows, or None.
 
     Returns:
         What `run` does.
@@ -54,6 +58,8 @@ def command_line(
         parser.add_argument(f"--{name}", nargs="+", choices=tuple(words), help="default by size")
     parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
     parser.add_argument("--quiet", action="store_true")
+    if published:
+        peers.add_arguments(parser)
     given = parser.parse_args(arguments)
     config = get_config(given.size)
     command, name = f"python -m experiments.{study} --size {given.size}", given.size
@@ -61,15 +67,26 @@ def command_line(
         choose = choose or (lambda c, dataset: dataclasses.replace(c, dataset=dataset))
         config = choose(config, given.dataset)
         command, name = f"{command} --dataset {given.dataset}", f"{given.dataset}_{given.size}"
-    if given.rows:
-        config = dataclasses.replace(config, rows=chosen_rows(config.rows, given.rows))
+    theirs = peers.peer_rows(published) if published else {}
+    if given.rows is not None:
+        chosen = chosen_rows({**config.rows, **theirs}, given.rows)
+        theirs = {name: row for name, row in chosen.items() if name in theirs}
+        ours = {name: row for name, row in chosen.items() if name not in theirs}
+        config = dataclasses.replace(config, rows=ours)
     for field in several or ():
         if getattr(given, field):
             config = dataclasses.replace(config, **{field: tuple(getattr(given, field))})
             command += f" --{field} {' '.join(getattr(given, field))}"
     command += " --data FOLDER" if given.data else ""
     folder = given.folder or Path("runs") / study / name
-    return run(config, folder, data=given.data, command=command, quiet=given.quiet)
+    more = {}
+    if published:
+        place = peers.from_arguments(given)
+        command += " --peers FOLDER --torch-python PYTHON" if place else ""
+        if given.rows is not None and theirs and place is None:
+            raise SystemExit(f"--rows: {sorted(theirs)} are published code; say where with --peers.")
+        more["published"] = (place, theirs) if place else None
+    return run(config, folder, data=given.data, command=command, quiet=given.quiet, **more)
 
 
 def chosen_rows(rows: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:

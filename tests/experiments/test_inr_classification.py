@@ -62,3 +62,8 @@ def test_a_split_keeps_to_the_test_part(tmp_path):
     assert len(chosen.params[0]["dense_0"]["bias"]) == 10
     with pytest.raises(ValueError, match="3 views of a start 'own': there are 2"):
         fits.of(Entry("universal", views=3))
+
+
+def test_published_rows_want_their_code(tmp_path):
+    with pytest.raises(SystemExit, match="--peers"):
+        main(["--size", "smoke", "--folder", str(tmp_path), "--rows", "DWS (authors' code)"])
