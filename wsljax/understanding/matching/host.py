@@ -209,7 +209,7 @@ class Ascent:
                 if is_open & {n for p in places for n in p.block.axes if n != name}:
                     total = total + self._gains_of_sums(name, key, is_open)
                     continue
-                self.kept[key] = sum(place_gains(np, p, self.a, self.b) for p in places)
+                self.kept[key] = added(place_gains(np, p, self.a, self.b) for p in places)
             total = total + self.kept[key]
         return total
 
@@ -251,6 +251,11 @@ class Ascent:
         change = cut(self.b[name]) - cut(before[name])
         self.kept[key] += np.matmul(cut(self.a[name]), change.swapaxes(-1, -2))
         return True
+
+
+def added(parts: Iterable[np.ndarray]) -> Any:
+    """The sum of at least one array."""
+    return sum(parts)
 
 
 def _cut(place: Place, axis: int, size: int) -> Place:

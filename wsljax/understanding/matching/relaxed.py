@@ -75,4 +75,5 @@ def problem_and_blocks(a: Any, b: Any, spec: Spec) -> tuple[Problem, Arrays, Arr
     xs, ys = spec.blocks(a), spec.blocks(b)
     problem = matching_problem(spec, a)
     keep = {block.name for block in problem.blocks}
-    return problem, *({n: floating(jnp, x) for n, x in z.items() if n in keep} for z in (xs, ys))
+    part = lambda z: {n: floating(jnp, x) for n, x in z.items() if n in keep}  # noqa: E731
+    return problem, part(xs), part(ys)

@@ -86,7 +86,7 @@ def sinkhorn_matching(
     """
     if temperature <= 0:
         raise ValueError(f"`temperature` must be positive, got {temperature}")
-    optimiser = optax.adam(0.1) if optimiser is None else optimiser
+    rule = optax.adam(0.1) if optimiser is None else optimiser
     problem = problem_of(spec)
     keys = jax.random.split(key, max(len(problem.units), 1))
     free = {
@@ -98,10 +98,10 @@ def sinkhorn_matching(
     @jax.jit
     def step(free, state, batch):
         value, grads = jax.value_and_grad(partial(_middle, loss, spec, soft, a, b))(free, batch)
-        updates, state = optimiser.update(grads, state, free)
+        updates, state = rule.update(grads, state, free)
         return optax.apply_updates(free, updates), state, value
 
-    state, losses = optimiser.init(free), []
+    state, losses = rule.init(free), []
     for batch in batches:
         free, state, value = step(free, state, batch)
         losses.append(value)

@@ -76,10 +76,10 @@ def straight_through_matching(
         >>> bool(learned.loss < 1e-10)
         True
     """
-    optimiser = optax.adam(1e-3) if optimiser is None else optimiser
+    rule = optax.adam(1e-3) if optimiser is None else optimiser
     free = jax.tree.map(jnp.asarray, a)
-    state = optimiser.init(free)
-    step = jax.jit(partial(_step, loss, spec, optimiser.update))
+    state = rule.init(free)
+    step = jax.jit(partial(_step, loss, spec, rule.update))
     element, best, losses = None, None, []
     for turn, batch in enumerate(batches):
         found = weight_matching(

@@ -164,7 +164,7 @@ def _on_device(a, b, spec: Spec, key, init, options) -> Matching:
             z if m else {n: v[0] for n, v in z.items()} for z, m in ((xs, many_a), (ys, many_b))
         ]
         element, value, before = jax.vmap(one, (*axes, None, None))(*flat, key, init)
-    pairs = value.shape
+    pairs = jnp.shape(value)
     identity = spec.identity()
     out = {
         u.name: jnp.broadcast_to(identity[u.name], (*pairs, *identity[u.name].shape))
