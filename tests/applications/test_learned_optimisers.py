@@ -65,7 +65,18 @@ def trained_both_ways(spec, params, gradient, net, key, steps=4):
     return run(spec.act(g, params)), spec.act(g, run(params))
 
 
-@pytest.mark.parametrize("method", [None, "pointwise", "universal", "nfn", "neural_graph"])
+def some(cases, quick):
+    """Those that run always; the others on request."""
+    slow = pytest.mark.slow
+    values = [c if isinstance(c, tuple) else (c,) for c in cases]
+    marks = [() if c in quick else slow for c in cases]
+    return [pytest.param(*v, marks=m) for v, m in zip(values, marks)]
+
+
+@pytest.mark.parametrize(
+    "method",
+    some([None, "pointwise", "universal", "nfn", "neural_graph"], ("universal", "neural_graph")),
+)
 def test_training_a_moved_network_is_moving_the_trained_one(method, key):
     spec, params = spec_of(), weights(key)
     x = jax.random.normal(jax.random.key(1), (4, 16, 3))
@@ -92,9 +103,12 @@ def test_a_network_that_is_not_equivariant_is_told_apart(key):
     assert apart(moved, after) > 1e-4
 
 
-@pytest.mark.parametrize("shared", [True, False], ids=["fixed as units", "fixed folded"])
 @pytest.mark.parametrize(
-    "name", ["heads", "packed heads", "lstm", "scanned", "shortcut", "four times"]
+    "name, shared",
+    some(
+        [(name, shared) for name in SPECS for shared in (True, False)],
+        (("packed heads", True), ("scanned", False)),
+    ),
 )
 def test_any_spec(name, shared, key):
     annotations = SPECS[name]
