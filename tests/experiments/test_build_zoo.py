@@ -30,6 +30,12 @@ from wsljax import zoo  # noqa: E402
 from wsljax.zoo import store  # noqa: E402
 
 NAMES = sorted(path.stem for path in build_zoo.CONFIGS.glob("[!_]*.py"))
+#: Zoos of a task of which another zoo is built by default.
+ALIKE = {
+    "fashion_cnn", "implicit_images", "iris", "mnist_cnn", "nfn_siren", "nws", "shapes_occupancy",
+    "transformer_classification", "varied_gru_digits", "varied_lstm_languages", "varied_vit_digits", "vit",
+}  # fmt: skip
+BUILT = [pytest.param(n, marks=[pytest.mark.slow] * (n in ALIKE)) for n in NAMES]
 ROOT = Path(__file__).parents[2]
 
 
@@ -61,7 +67,7 @@ def built(tmp_path_factory):
     return build
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BUILT)
 def test_a_tiny_zoo_is_built_opened_and_better_than_guessing(name, built):
     folder, reports = built(name)
     assert json.loads((folder / "built.json").read_text())["parts"] == reports
