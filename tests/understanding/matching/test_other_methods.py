@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tests.representation.specs import SPECS, params_of, spec_of
@@ -84,7 +85,9 @@ def test_straight_through_improves_the_middle(key):
     loss = lambda p, x: jnp.mean((mlp(p, x) - target) ** 2)  # noqa: E731
     a, b = mlp_weights(key), mlp_weights(jax.random.key(11))
     spec = symmetry.infer(mlp, a, x, kinds=("permutation",))
-    found = straight_through_matching(loss, a, b, spec, [(x,)] * 25, key=key)
+    found = straight_through_matching(
+        loss, a, b, spec, [(x,)] * 40, key=key, optimiser=optax.adam(0.05)
+    )
     middle = jax.tree.map(lambda u, v: 0.5 * (u + v), a, spec.act(found.element, b))
     assert float(loss(middle, x)) == pytest.approx(float(found.loss), rel=1e-3)
     matched = weight_matching(a, b, spec, key=jax.random.fold_in(key, 0), sweeps=5).element

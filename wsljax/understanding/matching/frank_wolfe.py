@@ -70,6 +70,7 @@ def frank_wolfe_matching(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _follow(problem: Problem, steps: int, a: Arrays, b: Arrays) -> dict[str, jax.Array]:
+    dtype = jnp.result_type(*jax.tree.leaves(b))
     value = lambda mats: agreement(jnp, problem, a, mix(problem, b, mats))  # noqa: E731
 
     def step(state):
@@ -79,14 +80,13 @@ def _follow(problem: Problem, steps: int, a: Arrays, b: Arrays) -> dict[str, jax
             n: jax.nn.one_hot(assign(g), g.shape[-1], dtype=g.dtype) for n, g in gradient.items()
         }
         at = lambda t: jax.tree.map(lambda p, q: (1 - t) * p + t * q, mats, vertex)  # noqa: E731
-        line = jnp.arange(1, LINE + 1) / LINE
+        line = jnp.arange(1, LINE + 1, dtype=dtype) / LINE
         values = jax.lax.map(lambda t: value(at(t)), line)
         best = jnp.argmax(values)
         better = values[best] > now + 1e-6 * jnp.abs(now)
-        moved = at(jnp.where(better, line[best], 0.0))
+        moved = at(jnp.where(better, line[best], 0))
         return moved, better, turn + 1
 
-    dtype = jnp.result_type(*jax.tree.leaves(b))
     state = (centre(problem, dtype), jnp.asarray(True), 0)
     mats = jax.lax.while_loop(lambda s: s[1] & (s[2] < steps), step, state)[0]
     return {n: assign(m) for n, m in mats.items()}

@@ -177,7 +177,8 @@ def _on_device(a, b, spec: Spec, key, init, options) -> Matching:
 def _match_on_device(problem: Problem, options, xs, ys, key, init):
     part = {b.name for b in problem.blocks}
     x, y = ({n: z for n, z in blocks.items() if n in part} for blocks in (xs, ys))
-    fixed = sum((jnp.sum(xs[n] * ys[n]) for n in xs if n not in part), jnp.zeros(()))
+    rest = [n for n in xs if n not in part and jnp.issubdtype(xs[n].dtype, jnp.floating)]
+    fixed = sum((jnp.sum(xs[n] * ys[n]) for n in rest), jnp.zeros(()))
     if not problem.units:
         return {}, fixed, fixed
     element, value = traced.ascend(problem, x, y, key=key, element=init, **dict(options))
