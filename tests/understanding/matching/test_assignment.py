@@ -29,7 +29,7 @@ def total(cost, columns) -> float:
 
 
 @pytest.mark.parametrize("kind", ["normal", "planted", "ties", "sorted", "equal"])
-@pytest.mark.parametrize("n", [1, 6, 40])
+@pytest.mark.parametrize("n", [1, 40])
 def test_the_device_is_exact(kind, n):
     solve = jax.jit(assign_on_device)
     rng = np.random.default_rng(n)

@@ -99,10 +99,11 @@ def test_straight_through_improves_the_middle(key):
 
 
 def unrolled(x, steps=300):
-    for _ in range(steps):
+    def rescale(x, _):
         x = x - jax.scipy.special.logsumexp(x, -1, keepdims=True)
-        x = x - jax.scipy.special.logsumexp(x, -2, keepdims=True)
-    return jnp.exp(x)
+        return x - jax.scipy.special.logsumexp(x, -2, keepdims=True), None
+
+    return jnp.exp(jax.lax.scan(rescale, x, length=steps)[0])
 
 
 def test_sinkhorn_and_its_gradient(key):
@@ -119,7 +120,7 @@ def test_sinkhorn_and_its_gradient(key):
     np.testing.assert_allclose(implicit.sum(-2), 0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", ["mlp", "rnn", "packed heads", "nested in nested"])
 def test_relaxed_elements_extend_the_action(name, key):
     spec = spec_of(SPECS[name])
     p = params_of(spec, jax.random.key(0), jnp.float32)
@@ -148,7 +149,7 @@ def test_sinkhorn_matching(key):
         sinkhorn_matching(p, b, spec, [()], key=key, temperature=0)
 
 
-@pytest.mark.parametrize("name", ["mlp", "rnn", "heads"])
+@pytest.mark.parametrize("name", ["mlp", "heads"])
 def test_frank_wolfe(name, key):
     spec = spec_of(SPECS[name])
     a = params_of(spec, jax.random.key(0), jnp.float32)

@@ -21,9 +21,9 @@ RESIDUAL = {"in": ((32, 32), "_ s"), "out": ((32, 32), "s _")} | {
     for name, value in (("up", ((32, 64), "s m{}")), ("down", ((64, 32), "m{} s")))
 }
 RESIDUAL = {n: (shape, text.format(n[-1])) for n, (shape, text) in RESIDUAL.items()}
-ARCHITECTURES = [
-    "raw/square_twice", "raw/tied_autoencoder", "raw/shared_in_two_places", "raw/symmetrised",
-]  # fmt: skip
+QUICK = ["mlp", "heads", "twice nested", "scanned", "shortcut"]
+EVERY = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SPECS]
+ARCHITECTURES = ["raw/square_twice", "raw/tied_autoencoder"]
 
 
 def draw(spec, seed, dtype=jnp.float32):
@@ -43,7 +43,7 @@ def inner(a, b) -> float:
     return float(sum(np.vdot(np.asarray(x, float), np.asarray(y, float)) for x, y in pairs))
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", EVERY)
 def test_what_is_planted_is_found(name, key):
     spec = spec_of(SPECS[name])
     for seed in range(3):
@@ -58,7 +58,7 @@ def test_what_is_planted_is_found(name, key):
 
 @pytest.mark.parametrize(
     "name",
-    [n if n in ("rnn", "heads") else pytest.param(n, marks=pytest.mark.slow) for n in SPECS],
+    [n if n == "rnn" else pytest.param(n, marks=pytest.mark.slow) for n in SPECS],
 )
 def test_one_program_finds_it_too(name, key):
     spec = spec_of(SPECS[name])
@@ -112,7 +112,7 @@ def test_residual_ties(key):
     assert any(x < 0.9 * y for x, y in zip(from_identity, full))
 
 
-@pytest.mark.parametrize("name", ["mlp", "rnn", "heads", "twice nested", "experts"])
+@pytest.mark.parametrize("name", ["rnn", "heads", "twice nested"])
 def test_no_sweep_loses(name):
     spec = spec_of(SPECS[name])
     problem = problem_of(spec)
@@ -156,7 +156,7 @@ def test_what_is_kept_is_what_it_would_be_anew():
         np.testing.assert_allclose(state.b[n][0], moved[n], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["mlp", "rnn", "heads"])
+@pytest.mark.parametrize("name", ["rnn", "heads"])
 def test_many_pairs_are_each_pair(name, key):
     spec = spec_of(SPECS[name])
     nets = [[draw(spec, s + k) for k in range(4)] for s in (0, 50)]
@@ -179,7 +179,7 @@ def test_vmap_is_a_loop(key):
     spec = spec_of(SPECS["mlp"])
     nets = [[draw(spec, s + k) for k in range(3)] for s in (0, 50)]
     a, b = (jax.tree.map(lambda *x: jnp.stack(x), *group) for group in nets)
-    match = functools.partial(weight_matching, spec=spec, key=key, where="device", restarts=2)
+    match = functools.partial(weight_matching, spec=spec, key=key, where="device")
     mapped = jax.jit(jax.vmap(match))(a, b)
     stacked = match(a, b)
     for k, (x, y) in enumerate(zip(*nets)):

@@ -115,6 +115,15 @@ class Ascent:
         self.apply(keep_where(np, better, moves, self.identity))
         return True
 
+    def settled(self) -> bool:
+        """Whether every unit, in every pair, would have the place it has even without competition."""
+        for u in self.problem.units:
+            if self.problem.nested(u.name) or not self.problem.linear(u.name):
+                return False
+            if np.any(self._gains(u.name).argmax(-1) != np.arange(u.size)):
+                return False
+        return True
+
     def _visit_by_value(self, name: str) -> bool:
         """An exchange of units that meet themselves: steps held back until one is a gain."""
         problem, a, b = self.problem, self.a, self.b
@@ -308,6 +317,8 @@ def ascend(
             better = found.value > best.value
             element_ = keep_where(np, better, found.element, best.element)
             best = Found(element_, np.where(better, found.value, best.value), best.history)
+        if attempt + 1 < restarts and state.settled():
+            break
     assert best is not None
     return best
 

@@ -69,7 +69,8 @@ def weight_matching(
         spec: whose permutations to use; its generators are left alone.
         key: decides the order of visits.
         restarts: how often to try; from the second on, half of the units of the best so far are
-            matched anew. The best is kept.
+            matched anew. The best is kept; on the host it stops where every unit would have the place that
+            it has even without competition.
         sweeps: visits of all units, at most; it ends when no exchange is a gain.
         start: ``"averages"`` (see the module), or ``"identity"`` (from where the units are, or ``init``).
         init: an element to start from; it may leave units out.
