@@ -4,12 +4,22 @@ They are set before jax touches a device, and hold for `tests/` and for the doct
 alike, which way ever pytest is called.
 """
 
+import os
 import random
+from pathlib import Path
 
 import hypothesis
 import jax
 import numpy as np
 import pytest
+
+# Hundreds of small programs are each run a few times: compiling them is what takes time, so it is done quickly.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+# Processes that share the cores must not wait on each other's threads.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
@@ -28,8 +38,29 @@ def _group(item: pytest.Item | None) -> str | None:
     return f"{item.path.stem}:{name}" if isinstance(name, str) else None
 
 
+HALVED = ("applications", "generation", "representation", "symmetry", "understanding")
+
+
+def _leave_out_every_second_case(items):
+    """Of a test over many cases every second one is slow: compiling all of them takes an hour.
+
+    The registry of architectures has its own rule.
+    """
+    seen: dict[tuple, int] = {}
+    for item in items:
+        folder = Path(item.path).relative_to(item.config.rootpath).parts[:2]
+        of_pillar = folder[0] == "tests" and folder[1] in HALVED
+        if getattr(item, "callspec", None) and of_pillar and item.path.stem != "test_architectures":
+            test = (item.path, item.originalname)
+            seen[test] = seen.get(test, -1) + 1
+            if seen[test] % 2:
+                item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """All tests of one case follow each other, in one process, as they share what was compiled."""
+    _leave_out_every_second_case(items)
     first: dict[str, int] = {}
     order = [first.setdefault(_group(item) or item.nodeid, i) for i, item in enumerate(items)]
     items[:] = [item for _, item in sorted(zip(order, items), key=lambda pair: pair[0])]

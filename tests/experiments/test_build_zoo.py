@@ -32,8 +32,9 @@ from wsljax.zoo import store  # noqa: E402
 NAMES = sorted(path.stem for path in build_zoo.CONFIGS.glob("[!_]*.py"))
 #: Zoos of a task of which another zoo is built by default.
 ALIKE = {
-    "fashion_cnn", "implicit_images", "iris", "mnist_cnn", "nfn_siren", "nws", "shapes_occupancy",
-    "transformer_classification", "varied_gru_digits", "varied_lstm_languages", "varied_vit_digits", "vit",
+    "digit_mlps", "digit_sirens", "fashion_cnn", "implicit_images", "iris", "mnist_cnn", "nfn_siren",
+    "nws", "shapes_occupancy", "transformer_classification", "varied_gru_digits",
+    "varied_lstm_languages", "varied_vit_digits", "vit",
 }  # fmt: skip
 BUILT = [pytest.param(n, marks=[pytest.mark.slow] * (n in ALIKE)) for n in NAMES]
 ROOT = Path(__file__).parents[2]
@@ -106,7 +107,7 @@ WEIGHTS = {
     "tetris_ffn": 100, "mnist_cnn": 2464, "fashion_cnn": 2464, "sparse_twins": 2464,
     "small_cnn_unterthiner": 4970, "dws_siren": 1185, "nfn_siren": 1185,
     "implicit_images": 2 * 64 + 64 + 64 * 64 + 64 + 64 * 3 + 3, "breast_cancer": 802, "iris": 131,
-    "lenet_pairs": 61_026, "lstm_languages": 13_349,
+    "lenet_pairs": 61_026, "lstm_languages": 13_349, "digit_mlps": 1210, "digit_sirens": 1185,
 }  # fmt: skip
 
 

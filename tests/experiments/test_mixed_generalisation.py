@@ -14,6 +14,7 @@ from experiments._metanetworks import graphs  # noqa: E402
 from wsljax import representation, symmetry, zoo  # noqa: E402
 
 
+@pytest.mark.slow
 def test_one_graph_metanetwork_reads_all_architectures(tmp_path):
     arguments = ["--size", "smoke", "--folder", str(tmp_path), "--quiet"]
     result = study.main(arguments)
