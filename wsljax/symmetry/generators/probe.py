@@ -160,6 +160,11 @@ class Probe:
         return float(np.clip(100 * noise, FINE, COARSE))
 
     @property
+    def negligible(self) -> float:
+        """What of the largest derivative is none: where rounding decides the tolerance, ten times that."""
+        return max(1e-2 * FINE, 1e-1 * self.tolerance if self.tolerance > FINE else 0.0)
+
+    @property
     def exact(self) -> bool:
         """Whether the function computes in float64 throughout."""
         return self.tolerance < COARSE

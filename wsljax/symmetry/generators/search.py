@@ -39,7 +39,7 @@ class Search:
         first = self.kin.first(list(pieces))
         sizes = self._sensitivities({piece: pieces[piece] for piece in set(first.values())})
         sizes = {piece: sizes[first[piece]] for piece in pieces}
-        limit = 1e-2 * self.tolerance * max(sizes.values(), default=0.0)
+        limit = probe.negligible * max(sizes.values(), default=0.0)
         self.weight = {n: max(w for (m, _), w in sizes.items() if m == n) for n in self.blocks}
         self.free = {n for n, w in self.weight.items() if w <= limit}
         idle = {(n, part) for (n, part), w in sizes.items() if w <= limit and n not in self.free}
@@ -124,7 +124,8 @@ class Search:
         """A column that is zero is a null vector by itself."""
         norms = np.linalg.norm(columns, axis=0)
         typical = max(self.weight.values(), default=0.0)  # a single column may be all rounding
-        alive = norms > 1e-2 * tolerance * np.max(norms, initial=typical)
+        nothing = max(1e-2 * tolerance, self.probe.negligible)
+        alive = norms > nothing * np.max(norms, initial=typical)
         alone = np.eye(len(norms))[~alive]
         if not alive.any():
             return alone
