@@ -21,10 +21,10 @@ class Worker:
         answer: all that the process said first.
     """
 
-    def __init__(self, python: str, **what: Any):
+    def __init__(self, python: str, *, script: Path = SCRIPT, **what: Any):
         # -P: the folder of the script has a `statistics.py`, which must not hide the standard one
         self.process = subprocess.Popen(
-            [python, "-P", str(SCRIPT)],
+            [python, "-P", str(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -35,9 +35,9 @@ class Worker:
         self.parameters = float(self.answer.get("parameters", 0))
         self.version: str = self.answer.get("torch", "")
 
-    def run(self) -> float:
-        """One step; its seconds."""
-        return float(self._ask({}))
+    def run(self, **asked: Any) -> float:
+        """What is asked for (by default one step), done once; its seconds."""
+        return float(self._ask(asked))
 
     def _ask(self, what: dict[str, Any]) -> Any:
         assert self.process.stdin is not None and self.process.stdout is not None
