@@ -20,9 +20,11 @@ from .connectivity import repair as repair
 from .connectivity import reset_statistics as reset_statistics
 from .matching import Matching as Matching
 from .matching import activation_matching as activation_matching
+from .matching import cycle_consistent_matching as cycle_consistent_matching
 from .matching import linear_assignment as linear_assignment
 from .matching import sinkhorn_matching as sinkhorn_matching
 from .matching import straight_through_matching as straight_through_matching
+from .matching import transport_fusion as transport_fusion
 from .matching import weight_matching as weight_matching
 from .optimisers import balance as balance
 from .optimisers import balancing as balancing

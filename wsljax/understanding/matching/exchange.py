@@ -16,10 +16,16 @@ import numpy as np
 
 from wsljax.symmetry import Block
 
+from .flips import flip_block, laid_along, signs_of
 from .problem import Place, Problem
+from .turns import turn_block
 
 Arrays = Mapping[str, Any]
 Assign = Callable[[Any], Any]
+
+
+SLICES = 32
+"""In so many slices, each of as many numbers a unit or more, a block is better multiplied than transposed."""
 
 
 def rows(xp, x: Any, place: Place, extra: int = 1) -> Any:
@@ -67,6 +73,12 @@ def unit_gains(xp, problem: Problem, name: str, a: Arrays, b: Arrays) -> Any:
 
 def place_gains(xp, place: Place, a: Arrays, b: Arrays) -> Any:
     """The share of one place in :func:`unit_gains`."""
+    shape, k = place.block.shape, place.axis
+    before, after = prod(shape[:k]), prod(shape[k + 1 :])
+    if xp is np and not place.parents and 1 < before <= SLICES <= after:
+        flat = lambda z: z.reshape(*z.shape[: z.ndim - len(shape)], before, shape[k], after)  # noqa: E731
+        x, y = flat(a[place.block.name]), flat(b[place.block.name])
+        return sum(products(xp, x[..., i, :, :], y[..., i, :, :]) for i in range(before))
     return products(xp, rows(xp, a[place.block.name], place), rows(xp, b[place.block.name], place))
 
 
@@ -113,6 +125,8 @@ def take_each(x: np.ndarray, move: np.ndarray, k: int, rank: int) -> np.ndarray:
 
 def exchange(xp, problem: Problem, arrays: Arrays, moves: Arrays) -> dict[str, Any]:
     """All blocks after an exchange; those it does not touch are the same arrays."""
+    if not problem.plain:
+        return {b.name: moved_block(xp, problem, b, arrays[b.name], moves) for b in problem.blocks}
     return {
         b.name: exchange_block(xp, b, arrays[b.name], moves)
         if any(axis in moves for axis in b.axes)
@@ -121,12 +135,47 @@ def exchange(xp, problem: Problem, arrays: Arrays, moves: Arrays) -> dict[str, A
     }
 
 
+def moved_block(xp, problem: Problem, block: Block, x: Any, moves: Arrays) -> Any:
+    """A block after units were exchanged, then given signs and turned."""
+    permuted = {n: m for n, m in moves.items() if n in block.axes and n not in problem.turned}
+    if permuted:
+        x = exchange_block(xp, block, x, permuted)
+    signs = [f for f in problem.flips if f.name in moves]
+    for f in sorted(signs, key=lambda f: f.bias is not None):
+        for k in range(len(block.axes)):
+            if (block.name, k) in f.at:
+                x = flip_block(block, x, k, signs_of(f, moves[f.name]))
+            if (block.name, k) == f.bias:
+                x = x + laid_along(block, moves[f.name], k, x.ndim) * xp.asarray(f.step, x.dtype)
+    for k, axis in enumerate(block.axes):
+        if axis in problem.turned and axis in moves:
+            x = turn_block(xp, block, x, k, moves[axis])
+    return x
+
+
 def compose(xp, problem: Problem, moves: Arrays, element: Arrays) -> dict[str, Any]:
     """The element that acts as ``element`` and then exchanges; either may leave units out."""
     out = dict(element)
     for u in problem.units:
         if u.name in moves or set(u.over) & moves.keys():
-            out[u.name] = exchange_block(xp, element_block(problem, u.name), element[u.name], moves)
+            block = element_block(problem, u.name)
+            if u.name in problem.turned:
+                permuted = {n: m for n, m in moves.items() if n != u.name}
+                x = exchange_block(xp, block, element[u.name], permuted)
+                out[u.name] = xp.matmul(x, moves[u.name]) if u.name in moves else x
+            else:
+                out[u.name] = exchange_block(xp, block, element[u.name], moves)
+    for f in sorted(problem.flips, key=lambda f: f.bias is None):  # steps before their signs
+        block = element_block(problem, f.units)
+        if f.name not in moves and not {f.units, *block.axes} & moves.keys():
+            continue
+        x = exchange_block(xp, block, element[f.name], moves)
+        for other in problem.flips:
+            if f.bias is not None and other is not f and other.name in moves and f.bias in other.at:
+                x = x * signs_of(other, moves[other.name])
+        if f.name in moves:
+            x = x * moves[f.name] if f.bias is None else x + moves[f.name]
+        out[f.name] = x
     return out
 
 
@@ -140,14 +189,22 @@ def element_block(problem: Problem, name: str) -> Block:
         parents.append(tuple(axes.index(o) for o in above))
     parents.append(tuple(range(len(u.over))))
     shape = (*problem.copies(name), u.size)
+    if name in problem.turned:
+        axes, shape, parents = (*u.over, "_", "_"), (*shape, u.size), [*parents[:-1], (), ()]
     return Block(name, name, axes, shape, tuple(parents))
 
 
 def agreement(xp, problem: Problem, a: Arrays, b: Arrays) -> Any:
-    """The sum of all products of entries, ``<a, b>``, for each index of the batch."""
+    """The sum of all products of entries, ``<a, b>``, for each index of the batch.
+
+    Where steps may be added to ``b``, which change its length, half the square of that is taken away.
+    """
     total: Any = 0.0
+    stepped = {f.bias[0] for f in problem.flips if f.bias is not None}
     for block in problem.blocks:
         x, y = a[block.name], b[block.name]
+        if block.name in stepped:
+            x = x - y / 2
         axes = tuple(range(-len(block.axes), 0))
         if xp is np:
             flat = lambda z: z.reshape(*z.shape[: z.ndim - len(axes)], 1, -1)  # noqa: B023, E731
@@ -157,11 +214,19 @@ def agreement(xp, problem: Problem, a: Arrays, b: Arrays) -> Any:
     return total
 
 
-def identity(xp, problem: Problem, batch: tuple[int, ...] = ()) -> dict[str, Any]:
-    """The element that moves nothing."""
-    return {
-        u.name: xp.broadcast_to(
-            xp.arange(u.size, dtype=xp.int32), (*batch, *problem.copies(u.name), u.size)
-        )
-        for u in problem.units
-    }
+def identity(
+    xp, problem: Problem, batch: tuple[int, ...] = (), dtype: Any = None
+) -> dict[str, Any]:
+    """The element that moves nothing; matrices and signs have the given dtype."""
+    out = {}
+    for u in problem.units:
+        copies = problem.copies(u.name)
+        if u.name in problem.turned:
+            shape, one = (*batch, *copies, u.size, u.size), xp.eye(u.size, dtype=dtype)
+        else:
+            shape, one = (*batch, *copies, u.size), xp.arange(u.size, dtype=xp.int32)
+        out[u.name] = xp.broadcast_to(one, shape)
+    for f in problem.flips:
+        shape = (*batch, *problem.copies(f.units), problem.by_name[f.units].size)
+        out[f.name] = xp.full(shape, 0 if f.bias is not None else 1, dtype=dtype)
+    return out

@@ -65,7 +65,9 @@ def frank_wolfe_matching(
     found = {u.name: spec.identity()[u.name] for u in spec.units}
     if problem.units:
         found |= _follow(problem, steps, xs, ys)
-    return weight_matching(a, b, spec, key=key, init=found, start="identity", sweeps=sweeps)
+    return weight_matching(
+        a, b, spec, key=key, kinds=("permutation",), init=found, start="identity", sweeps=sweeps
+    )
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -39,15 +39,27 @@ class Found(NamedTuple):
     element: ``{units: (pairs, *copies, size)}``.
     value: ``<a, act(element, b)>`` for each pair, float64.
     history: the value after the start and after every sweep, ``(steps, pairs)``.
+    moved: the blocks of ``b`` as the element leaves them.
     """
 
     element: dict[str, np.ndarray]
     value: np.ndarray
     history: np.ndarray
+    moved: dict[str, np.ndarray]
 
 
 def assign(gains: np.ndarray) -> np.ndarray:
-    return assign_on_host(gains, maximise=True)
+    """The columns of largest gain; where all rows like another one best, these are they."""
+    columns, clear = liked(gains)
+    if not clear.all():
+        columns[~clear] = assign_on_host(gains[~clear], maximise=True)
+    return columns
+
+
+def liked(gains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The column that each row likes best, and in which matrices no two like the same."""
+    columns = gains.argmax(-1).astype(np.int32)
+    return columns, (np.sort(columns, -1) == np.arange(gains.shape[-1])).all(-1)
 
 
 class Ascent:
@@ -74,7 +86,8 @@ class Ascent:
         is_open = {m for n in names for m in (n, *(u.name for u in problem.nested(n)))}
         for name in names:
             if problem.linear(name) and not problem.nested(name):
-                moves = {name: self._assign(name)(self._gains(name, frozenset(is_open)))}
+                unknown = frozenset(is_open)
+                moves = {name: self._assign(name, unknown)(self._gains(name, unknown))}
             else:
                 moves = first_exchange(
                     np, assign, problem, name, frozenset(is_open), self.a, self.b
@@ -116,11 +129,13 @@ class Ascent:
         return True
 
     def settled(self) -> bool:
-        """Whether every unit, in every pair, would have the place it has even without competition."""
+        """Whether every unit, in every pair, is nearer to the one in its place than any other unit is."""
         for u in self.problem.units:
             if self.problem.nested(u.name) or not self.problem.linear(u.name):
                 return False
-            if np.any(self._gains(u.name).argmax(-1) != np.arange(u.size)):
+            norms = self._norms(u.name, frozenset())
+            nearest = (self._gains(u.name) - norms[..., None, :] / 2).argmax(-1)
+            if np.any(nearest != np.arange(u.size)):
                 return False
         return True
 
@@ -171,10 +186,13 @@ class Ascent:
         for u in self.problem.units:
             self._refresh(u.name, moves, moved, before)
 
-    def _assign(self, name: str) -> Callable[..., np.ndarray]:
+    def _assign(
+        self, name: str, is_open: frozenset[str] = frozenset()
+    ) -> Callable[..., np.ndarray]:
         """A solver for plain units, in the pairs that are active.
 
-        Many units start from the prices that they had when they were last assigned.
+        Many units have prices: those at which they were last assigned, or else half their squared norms, for
+        which a unit likes best what is nearest to it.
         """
         many = self.problem.by_name[name].size >= MANY
 
@@ -182,16 +200,19 @@ class Ascent:
             columns = self.identity[name].copy()
             which = np.arange(self.pairs) if active is None else np.flatnonzero(active)
             gains = gains if len(which) == self.pairs else gains[which]
-            if many:
-                before = self.prices.get(name)
-                start = None if before is None else before[which]
-                columns[which], new = assign_from_prices(gains, start)
-                if before is None:
-                    before = np.zeros(columns.shape, new.dtype)
-                before[which] = new
-                self.prices[name] = before
-            else:
+            if not many:
                 columns[which] = assign(gains)
+                return columns
+            before = self.prices.get(name)
+            start = self._norms(name, is_open) / 2 if before is None else before
+            start = np.broadcast_to(start, columns.shape)[which]
+            best, clear = liked(gains - start[..., None, :])
+            if not clear.all():
+                best, start = assign_from_prices(gains, None if before is None else start)
+            if before is None:
+                before = self.prices[name] = np.zeros(columns.shape, start.dtype)
+            before[which] = start
+            columns[which] = best
             return columns
 
         return solve
@@ -220,6 +241,16 @@ class Ascent:
                     continue
                 self.kept[key] = added(place_gains(np, p, self.a, self.b) for p in places)
             total = total + self.kept[key]
+        return total
+
+    def _norms(self, name: str, is_open: frozenset[str]) -> np.ndarray:
+        """The squared norm of each plain unit of ``b``, of what gains are made of."""
+        total: Any = 0.0
+        _, reductions = reduced(self.problem, name, is_open)
+        for r in reductions:
+            y = summed(np, self.b[r.source], r)
+            y = rows(np, y, Place(r.block, r.block.axes.index(name)))
+            total = total + np.einsum("...ir,...ir->...i", y, y)
         return total
 
     def _gains_of_sums(self, name: str, key: str, is_open: frozenset[str]) -> np.ndarray:
@@ -300,7 +331,11 @@ def ascend(
     names = [u.name for u in problem.units]
     for attempt in range(restarts):
         rng = np.random.default_rng([*np.asarray(seed).ravel().tolist(), attempt])
-        state = Ascent(problem, a, b, element if best is None else best.element)
+        if best is None:
+            state = Ascent(problem, a, b, element)
+        else:
+            state = Ascent(problem, a, best.moved)
+            state.element = dict(best.element)
         if attempt:
             state.start(reopened(problem, attempt))
         elif start == "averages":
@@ -310,17 +345,25 @@ def ascend(
             if not state.sweep([names[i] for i in rng.permutation(len(names))]):
                 break
             history.append(agreement(np, problem, state.a, state.b))
-        found = Found(state.element, history[-1], np.stack(history))
-        if best is None:
-            best = found
-        else:
-            better = found.value > best.value
-            element_ = keep_where(np, better, found.element, best.element)
-            best = Found(element_, np.where(better, found.value, best.value), best.history)
+        found = Found(state.element, history[-1], np.stack(history), state.b)
+        best = found if best is None else _better(found, best)
         if attempt + 1 < restarts and state.settled():
             break
     assert best is not None
     return best
+
+
+def _better(found: Found, best: Found) -> Found:
+    """The better one of two, for each pair."""
+    better = found.value > best.value
+    if better.all() or not better.any():
+        return (found if better.any() else best)._replace(history=best.history)
+    return Found(
+        keep_where(np, better, found.element, best.element),
+        np.where(better, found.value, best.value),
+        best.history,
+        keep_where(np, better, found.moved, best.moved),
+    )
 
 
 def reopened(problem: Problem, attempt: int) -> list[str]:

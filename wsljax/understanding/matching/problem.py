@@ -9,8 +9,8 @@ axis taken out.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import prod
 
@@ -34,16 +34,81 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """Units that are turned by an orthogonal matrix and not permuted.
+
+    Attributes:
+        name: of the units.
+        pairs: if not empty, only the planes of these pairs of coordinates are turned.
+        centred: whether the mean of the coordinates stays where it is.
+    """
+
+    name: str
+    pairs: tuple[tuple[int, int], ...] = ()
+    centred: bool = False
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Signs of units, decided together with their exchange.
+
+    Attributes:
+        name: the key of the signs in an element.
+        units: whose signs.
+        at: places, as pairs of a block and an axis, where the sign multiplies.
+        bias: where whole steps are added, the sign being that of an odd number of them (the phase of a
+            sine); ``None`` for signs alone.
+        step: the step.
+    """
+
+    name: str
+    units: str
+    at: frozenset[tuple[str, int]]
+    bias: tuple[str, int] | None = None
+    step: float = 0.0
+
+
+@dataclass(frozen=True)
 class Problem:
     """Blocks to be compared and units to be exchanged.
 
     Attributes:
         blocks: what is compared. Axes whose label is not among the units are fixed.
-        units: what may be exchanged.
+        units: what may be exchanged, or turned.
+        turns: which of the units are turned.
+        flips: signs of units.
+        still: units that have signs only.
     """
 
     blocks: tuple[Block, ...]
     units: tuple[Units, ...]
+    turns: tuple[Turn, ...] = ()
+    flips: tuple[Flip, ...] = ()
+    still: tuple[str, ...] = ()
+
+    @cached_property
+    def turned(self) -> dict[str, Turn]:
+        return {t.name: t for t in self.turns}
+
+    @cached_property
+    def by_flip(self) -> dict[str, Flip]:
+        return {f.name: f for f in self.flips}
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether there is nothing but permutations."""
+        return not (self.turns or self.flips or self.still)
+
+    def flips_of(self, name: str) -> tuple[Flip, ...]:
+        """The signs of some units."""
+        return tuple(f for f in self.flips if f.units == name)
+
+    def signless(self, b: Block, k: int) -> bool:
+        """Whether a sum over this axis says anything while its units are not matched."""
+        if self.plain:
+            return True
+        axis = b.axes[k]
+        return axis not in self.turned and not any((b.name, k) in f.at for f in self.flips)
 
     @cached_property
     def by_name(self) -> dict[str, Units]:
@@ -168,7 +233,7 @@ def _with_parts(b: Block) -> Block:
 def _inner_problem(problem: Problem, u: Units) -> Problem:
     """The blocks of ``u`` with its axis and those of its parents taken out, one for each place."""
     nested = {m.name: m for m in problem.nested(u.name)}
-    blocks = []
+    blocks, seen = [], {}
     for place in problem.places(u.name):
         b, gone = place.block, {place.axis, *place.parents}
         kept = [k for k in range(len(b.axes)) if k not in gone]
@@ -183,6 +248,7 @@ def _inner_problem(problem: Problem, u: Units) -> Problem:
             parents.append(tuple(kept.index(p) for p in above))
         shape = tuple(b.shape[k] for k in kept)
         blocks.append(Block(place.name, b.path, tuple(labels), shape, tuple(parents)))
+        seen |= {(b.name, k, place.name): kept.index(k) for k in active}
     active_names = {axis for b in blocks for axis in b.axes}
     units = []
     for m in nested.values():
@@ -191,7 +257,34 @@ def _inner_problem(problem: Problem, u: Units) -> Problem:
         rest = [o for o in m.over if o != u.name and o not in u.over]
         over = tuple(o if o in nested or o.startswith("_") else f"_{o}" for o in rest)
         units.append(Units(m.name, m.size, over))
-    return Problem(tuple(blocks), tuple(units))
+    return part_of(problem, tuple(blocks), tuple(units), seen)
+
+
+def part_of(
+    problem: Problem,
+    blocks: tuple[Block, ...],
+    units: tuple[Units, ...],
+    seen: Mapping[tuple[str, int, str], int],
+) -> Problem:
+    """A problem with some of the units, turned and signed as in the whole one.
+
+    Args:
+        problem: the whole.
+        blocks, units: of the part.
+        seen: ``{(block, axis, block of the part): axis there}``.
+    """
+    if problem.plain:
+        return Problem(blocks, units)
+    names = {u.name for u in units}
+    flips = []
+    for f in (f for f in problem.flips if f.units in names):
+        at = frozenset((to, j) for (b, k, to), j in seen.items() if (b, k) in f.at)
+        bias = next(((to, j) for (b, k, to), j in seen.items() if (b, k) == f.bias), None)
+        flips.append(replace(f, at=at, bias=bias))
+    turns = tuple(t for t in problem.turns if t.name in names)
+    return Problem(
+        blocks, units, turns, tuple(flips), tuple(n for n in problem.still if n in names)
+    )
 
 
 def _belongs(problem: Problem, place: Place, k: int, u: Units) -> bool:
@@ -223,7 +316,7 @@ def reduced(
     """
     u = problem.by_name[name]
     family = {name, *(m.name for m in problem.nested(name))}
-    found = []
+    found, seen = [], {}
     for place in problem.places(name):
         b = place.block
         mine = {
@@ -233,6 +326,8 @@ def reduced(
         }
         drop = {k for k, axis in enumerate(b.axes) if axis in is_open and k not in mine}
         drop |= {k for k in mine if set(b.parents[k]) & drop}  # nested over others that are open
+        if not all(problem.signless(b, k) for k in drop):
+            continue  # the mean over what is open is zero
         gone = tuple(sorted(drop))
         kept = [k for k in range(len(b.axes)) if k not in gone]
         parents = tuple(
@@ -242,8 +337,9 @@ def reduced(
         axes = tuple("_" if (k not in mine and b.axes[k] in family) else b.axes[k] for k in kept)
         shape = tuple(b.shape[k] for k in kept)
         found.append(Reduction(b.name, gone, Block(place.name, b.path, axes, shape, parents)))
+        seen |= {(b.name, k, place.name): kept.index(k) for k in mine if k in kept}
     units = tuple(m for m in problem.units if m.name in family)
-    return Problem(tuple(r.block for r in found), units), tuple(found)
+    return part_of(problem, tuple(r.block for r in found), units, seen), tuple(found)
 
 
 def anchored(problem: Problem, name: str, is_open: Collection[str]) -> float:
@@ -253,6 +349,11 @@ def anchored(problem: Problem, name: str, is_open: Collection[str]) -> float:
     total = 0.0
     for place in problem.places(name):
         b = place.block
+        if not all(
+            axis in family or axis not in is_open or problem.signless(b, k)
+            for k, axis in enumerate(b.axes)
+        ):
+            continue
         known = prod(
             size
             for axis, size in zip(b.axes, b.shape, strict=True)

@@ -83,7 +83,7 @@ def straight_through_matching(
     element, best, losses = None, None, []
     for turn, batch in enumerate(batches):
         found = weight_matching(
-            free, b, spec, key=jax.random.fold_in(key, turn), init=element, sweeps=sweeps,
+            free, b, spec, key=jax.random.fold_in(key, turn), kinds=("permutation",), init=element, sweeps=sweeps,
             start="averages" if element is None else "identity",
         )  # fmt: skip
         element = found.element

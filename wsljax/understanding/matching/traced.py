@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -35,9 +36,10 @@ def ascend(
         The element and the value ``<a, act(element, b)>``.
     """
     best: Any = None
+    dtype = jnp.result_type(*b.values())
     for attempt in range(restarts):
         given = element if best is None else best[0]
-        moved, so_far = b, identity(jnp, problem)
+        moved, so_far = b, identity(jnp, problem, dtype=dtype)
         if given:
             moved = exchange(jnp, problem, b, given)
             so_far = compose(jnp, problem, given, so_far)
@@ -65,7 +67,8 @@ def _start(problem: Problem, a: Arrays, b: Arrays, element: Arrays, names: list[
 
 
 def _sweeps(problem: Problem, a: Arrays, b: Arrays, element: Arrays, key: jax.Array, sweeps: int):
-    still = identity(jnp, problem)
+    dtype = jnp.result_type(*b.values())
+    still = identity(jnp, problem, dtype=dtype)
     visits = [_visit(problem, u.name, a, still) for u in problem.units]
     count = len(visits)
 
@@ -86,7 +89,7 @@ def _sweeps(problem: Problem, a: Arrays, b: Arrays, element: Arrays, key: jax.Ar
 
 def _visit(problem: Problem, name: str, a: Arrays, still: Arrays):
     blocks = {p.block.name: p.block for p in problem.places(name)}
-    part = Problem(tuple(blocks.values()), problem.units)
+    part = replace(problem, blocks=tuple(blocks.values()))
     near = {n: a[n] for n in blocks}
 
     def visit(state):

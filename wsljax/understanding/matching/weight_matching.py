@@ -12,11 +12,14 @@ weight matching by coordinate ascent). Three things are different here:
 * **Any spec.** Nested units (heads and what is inside, experts, stacks of layers) are matched from the inside
   out; units that meet themselves in a block are moved on the linearised problem, where that is a gain.
 * **Many pairs at once.** Stacks of networks are matched side by side.
+* **The whole group.** Where a spec has generators, signs, scalings, linear maps, rotations and shifts are found
+  together with the permutations (:mod:`.whole_group`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,9 +29,11 @@ import numpy as np
 
 from wsljax._compat import is_tracer
 from wsljax.symmetry import Spec
+from wsljax.symmetry.spec import KINDS
 
-from . import host, traced
+from . import host, traced, whole_group
 from .problem import Problem, problem_of
+from .whole_group import part_of_spec
 
 STARTS = ("averages", "identity")
 WHERE = ("auto", "host", "device")
@@ -39,13 +44,18 @@ class Matching(NamedTuple):
 
     Attributes:
         element: ``spec.act(element, b)`` is ``b`` aligned to ``a``.
-        objective: ``<a, act(element, b)>``, the sum over all weights.
+        objective: ``<a, act(element, b)>``, the sum over all weights. Under scalings and linear maps it may
+            grow without end, and what is small is the distance.
         before: ``<a, b>``.
+        distance: ``|| a - act(element, b) ||``, over all weights; ``None`` where a method does not measure it.
+        distance_before: ``|| a - b ||``.
     """
 
     element: dict[str, jax.Array]
     objective: jax.Array
     before: jax.Array
+    distance: Any = None
+    distance_before: Any = None
 
 
 def weight_matching(
@@ -54,28 +64,38 @@ def weight_matching(
     spec: Spec,
     *,
     key: jax.Array,
+    kinds: Sequence[str] | None = None,
     restarts: int = 1,
     sweeps: int = 100,
     start: str = "averages",
     init: Mapping[str, Any] | None = None,
+    refine: int = 10,
     where: str = "auto",
 ) -> Matching:
-    """Permutations of the units of ``b`` that align its weights to those of ``a``.
+    """The element of a spec's group that aligns the weights of ``b`` to those of ``a``.
+
+    For a spec with permutations only, these. With generators, the whole group: ``b`` is brought into the gauge
+    of ``a`` and, up to what can be found, as near to it as the function allows. The distance is never larger
+    than what permutations alone, found in the same way, and no alignment at all leave.
 
     Args:
         a, b: weights that match the spec. Either may be a stack (each leaf with one more axis in front, of
             one length); the pairs are then matched side by side, a single network with each of the
             other stack. Under ``jit`` and ``vmap`` pass single networks.
-        spec: whose permutations to use; its generators are left alone.
+        spec: whose group to use.
+        kinds: of the group, as for ``spec.sample``: by default all that the spec has; ``("permutation",)``
+            leaves its generators alone.
         key: decides the order of visits.
         restarts: how often to try; from the second on, half of the units of the best so far are
-            matched anew. The best is kept; on the host it stops where every unit would have the place that
-            it has even without competition.
+            matched anew. The best is kept; on the host it stops where every unit is nearer to the one in
+            its place than any other unit is.
         sweeps: visits of all units, at most; it ends when no exchange is a gain.
         start: ``"averages"`` (see the module), or ``"identity"`` (from where the units are, or ``init``).
         init: an element to start from; it may leave units out.
+        refine: Gauss-Newton steps, at most, that adjust what is continuous in the end.
         where: ``"host"`` for numpy and SciPy, which is fastest on CPUs, ``"device"`` for one jitted program,
-            ``"auto"`` for the host if the default device is a CPU and the weights are no tracers.
+            ``"auto"`` for the host if the default device is a CPU and the weights are no tracers. On the
+            host all that is continuous is done in float64.
 
     Returns:
         :class:`Matching`.
@@ -96,15 +116,27 @@ def weight_matching(
         >>> m = weight_matching(a, b, spec, key=jax.random.key(2))
         >>> bool(jnp.all(m.element["h0"] == g["h0"]))
         True
+
+        With scalings of the hidden units as well:
+
+        >>> spec = symmetry.infer(fn, b, jax.random.normal(k1, (8, 3)), kinds=("permutation", "scale"))
+        >>> m = weight_matching(spec.act(spec.sample(k2), b), b, spec, key=jax.random.key(2))
+        >>> bool(m.distance < 1e-5 * m.distance_before)
+        True
     """
     if start not in STARTS:
         raise ValueError(f"`start` must be one of {STARTS}, got {start!r}")
     if where not in WHERE:
         raise ValueError(f"`where` must be one of {WHERE}, got {where!r}")
-    if restarts < 1 or sweeps < 0:
+    if restarts < 1 or sweeps < 0 or refine < 0:
         raise ValueError(
-            f"`restarts` must be positive and `sweeps` not negative, got {restarts}, {sweeps}"
+            "`restarts` must be positive, `sweeps` and `refine` not negative, got "
+            f"{restarts}, {sweeps}, {refine}"
         )
+    wanted = None if kinds is None else tuple(kinds)
+    unknown = [k for k in wanted or () if k not in KINDS]
+    if unknown or isinstance(kinds, str) or wanted == ():
+        raise ValueError(f"`kinds` must be some of {KINDS}, got {kinds!r}")
     is_traced = any(is_tracer(x) for x in (*jax.tree.leaves((a, b, init)), key))
     if where == "host" and is_traced:
         raise ValueError(
@@ -114,6 +146,10 @@ def weight_matching(
         where == "host" or (where == "auto" and jax.default_backend() == "cpu")
     )
     options = {"restarts": restarts, "sweeps": sweeps, "start": start}
+    group = part_of_spec(spec, wanted)
+    permute = wanted is None or "permutation" in wanted
+    if group.generators or not permute:
+        return _whole_group(a, b, group, permute, key, init, options, refine, on_host)
     if on_host:
         return _on_host(a, b, spec, key, init, options)
     return _on_device(a, b, spec, key, init, options)
@@ -142,7 +178,10 @@ def _on_host(a, b, spec: Spec, key, init, options) -> Matching:
     if not single:
         out = {n: jnp.broadcast_to(v, (pairs, *v.shape)) for n, v in out.items()}
     out |= {n: jnp.asarray(v[0] if single else v) for n, v in found.element.items()}
-    numbers = [found.value + fixed, before]
+    part, there = problem.blocks, found.moved
+    beside = sum(_squares(xs[n], ys[n]) for n in rest) + np.zeros(pairs)
+    apart = [sum((_squares(x[b.name], z[b.name]) for b in part), beside) for z in (there, y)]
+    numbers = [found.value + fixed, before, *map(np.sqrt, apart)]
     numbers = [jnp.asarray(v[0] if single else v, jnp.result_type(float)) for v in numbers]
     return Matching(out, *numbers)
 
@@ -158,20 +197,48 @@ def _on_device(a, b, spec: Spec, key, init, options) -> Matching:
         }
     if not (many_a or many_b):
         squeeze = lambda blocks: {n: z[0] for n, z in blocks.items()}  # noqa: E731
-        element, value, before = one(squeeze(xs), squeeze(ys), key, init)
+        element, *numbers = one(squeeze(xs), squeeze(ys), key, init)
     else:
         axes = [{n: 0 if many else None for n in z} for z, many in ((xs, many_a), (ys, many_b))]
         flat = [
             z if m else {n: v[0] for n, v in z.items()} for z, m in ((xs, many_a), (ys, many_b))
         ]
-        element, value, before = jax.vmap(one, (*axes, None, None))(*flat, key, init)
-    pairs = jnp.shape(value)
+        element, *numbers = jax.vmap(one, (*axes, None, None))(*flat, key, init)
+    pairs = jnp.shape(numbers[0])
     identity = spec.identity()
     out = {
         u.name: jnp.broadcast_to(identity[u.name], (*pairs, *identity[u.name].shape))
         for u in spec.units
     }
-    return Matching(out | element, value, before)
+    return Matching(out | element, *numbers)
+
+
+def _whole_group(
+    a, b, spec: Spec, permute: bool, key, init, options, refine: int, on_host: bool
+) -> Matching:
+    """As :func:`_on_host` and :func:`_on_device`, with the generators of the spec."""
+    (xs, many_a), (ys, many_b) = (_stacked(jnp, t, spec, w) for t, w in ((a, "a"), (b, "b")))
+    pairs, many = _pairs(xs, ys, many_a, many_b), (many_a, many_b)
+    units = {u.name for u in spec.units}
+    plain = replace(spec, generators=())
+    others: list[dict[str, Any]] = []
+    if permute and units:
+        first = None if init is None else {n: x for n, x in init.items() if n in units}
+        run = _on_host if on_host else _on_device
+        others.append(run(a, b, plain, key, first, options).element)
+    if on_host:
+        _check_finite(
+            {n: np.asarray(x) for n, x in xs.items()}, {n: np.asarray(y) for n, y in ys.items()}
+        )
+        seed = np.asarray(jax.random.key_data(key) if _is_key(key) else key)
+        found = whole_group.match_on_host(
+            spec, a, b, many, pairs, permute=permute, init=init, others=others, seed=seed,
+            refine=refine, **options,
+        )  # fmt: skip
+    else:
+        fixed = (spec, permute, tuple(sorted(options.items())), refine)
+        found = whole_group.match_on_device(fixed, a, b, many, key, init, others)
+    return Matching(*found)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -180,10 +247,13 @@ def _match_on_device(problem: Problem, options, xs, ys, key, init):
     x, y = ({n: z for n, z in blocks.items() if n in part} for blocks in (xs, ys))
     rest = [n for n in xs if n not in part and jnp.issubdtype(xs[n].dtype, jnp.floating)]
     fixed = sum((jnp.sum(xs[n] * ys[n]) for n in rest), jnp.zeros(()))
+    beside = sum((jnp.sum((xs[n] - ys[n]) ** 2) for n in rest), jnp.zeros(()))
     if not problem.units:
-        return {}, fixed, fixed
+        return {}, fixed, fixed, jnp.sqrt(beside), jnp.sqrt(beside)
     element, value = traced.ascend(problem, x, y, key=key, element=init, **dict(options))
-    return element, value + fixed, host.agreement(jnp, problem, x, y) + fixed
+    there = host.exchange(jnp, problem, y, element)
+    apart = [jnp.sqrt(beside + sum(jnp.sum((x[n] - z[n]) ** 2) for n in x)) for z in (there, y)]
+    return element, value + fixed, host.agreement(jnp, problem, x, y) + fixed, *apart
 
 
 # ------------------------------------------------------------------------------------ weights to stacks of blocks
@@ -254,7 +324,9 @@ def _pairs(xs, ys, many_a: bool, many_b: bool) -> int:
 def _check_finite(x, y) -> None:
     for what, blocks in (("a", x), ("b", y)):
         for n, z in blocks.items():
-            if not np.isfinite(z.sum(dtype=np.float64)) and not np.all(np.isfinite(z)):
+            with np.errstate(over="ignore", invalid="ignore"):
+                total = z.sum()  # may be infinite where the weights are not
+            if not np.isfinite(total) and not np.all(np.isfinite(z)):
                 raise ValueError(f"`{what}`: {n!r} has NaN or infinite weights")
 
 
@@ -270,6 +342,13 @@ def _inner(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.zeros(1)
     flat = lambda z: z.reshape(len(z), -1).astype(np.float64)  # noqa: E731
     return (flat(x) * flat(y)).sum(-1)
+
+
+def _squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The squared distance of each pair."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return np.zeros(1)
+    return ((x - y) ** 2).reshape(max(len(x), len(y)), -1).sum(-1, dtype=np.float64)
 
 
 def _is_key(key: Any) -> bool:
