@@ -1,6 +1,6 @@
 """Weight matching beside git-re-basin's own code: objective, recovery of planted permutations, time.
 
-`python -m experiments.bench.matching [--peers FOLDER] [--only NAMES] [--long] [--out FILE]`.
+`python -m experiments.bench.matching [--peers FOLDER] [--only NAMES] [--long] [--out FILE [--append]]`.
 
 `--peers` is a folder with a checkout of `git-re-basin`; its `weight_matching` is imported and run on the same
 weights, with the same grouping of axes. Times are warm: both have run on these shapes before; they
@@ -16,13 +16,16 @@ code did not finish within 30 on two cores; it is not run.
 `residual`: 20 residual chains of standard normal weights (width 32, hidden 64, depth 2 and 6) with a copy
 permuted at random plus 30% noise: in how many of them all permutations are found.
 
-`pairs`: 64 pairs of small MLPs in one call against one by one. `assignment`: one matrix by the solver of
-the default backend, and by the jitted one.
+`pairs`: 64 pairs of small MLPs in one call against one by one. `assignment`: matrices by the solver of the
+default backend beside our jitted one, SciPy's and optax's; `gap` is how far the totals are from SciPy's, relatively.
+
+Lines are written as they are measured; with `--append`, cases that the file has are not run again.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import statistics
 import sys
 import time
@@ -35,9 +38,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from optax.assignment import hungarian_algorithm
+from scipy.optimize import linear_sum_assignment
 
 from experiments.bench import _matching_cases as cases
-from experiments.bench._report import Report, arguments, median_seconds
+from experiments.bench._report import Report, arguments
 from wsljax.understanding.matching import linear_assignment, weight_matching
 
 PEER = "git-re-basin"
@@ -104,9 +109,11 @@ def recovered(found, planted) -> float:
     return float(np.mean([np.mean(np.asarray(found[n] == planted[n])) for n in planted]))
 
 
-def beside_the_peer(report: Report, peer, name: str, leaves: cases.Leaves, options) -> None:
+def beside_the_peer(report: Resumable, peer, name: str, leaves: cases.Leaves, options) -> None:
     repeats = min(report.repeats, 2) if "vgg" in name else report.repeats
     for kind in KINDS:
+        if report.has(f"{name}, {kind}"):
+            continue
         spec, a, b, planted = weights(leaves, kind)
         ours = partial(
             weight_matching, a, b, spec, key=jax.random.key(0), restarts=options.restarts
@@ -128,9 +135,11 @@ def beside_the_peer(report: Report, peer, name: str, leaves: cases.Leaves, optio
             report.add(case, "recovered", *shares, *names)
 
 
-def long_cases(report: Report) -> None:
+def long_cases(report: Resumable) -> None:
     for name, leaves in LONG.items():
         for kind in KINDS:
+            if report.has(f"{name}, {kind}"):
+                continue
             spec, a, b, planted = weights(leaves, kind)
             start = time.perf_counter()
             m = weight_matching(a, b, spec, key=jax.random.key(0))
@@ -142,9 +151,12 @@ def long_cases(report: Report) -> None:
                 report.add(f"{name}, {kind}", "recovered", recovered(m.element, planted))
 
 
-def residual_chains(report: Report, peer, trials: int = 20) -> None:
+def residual_chains(report: Resumable, peer, trials: int = 20) -> None:
     for depth in (2, 6):
         for ends in (1, 4, 32):
+            case = f"residual depth {depth}, {ends} ends, of {trials}"
+            if report.has(case):
+                continue
             leaves = cases.residual(depth, ends)
             spec, whole = cases.spec_of(leaves), {"ours": 0, "peer": 0}
             for seed in range(trials):
@@ -157,13 +169,15 @@ def residual_chains(report: Report, peer, trials: int = 20) -> None:
                     found["peer"] = peer.weight_matching(key, theirs, a, b, silent=True)
                 for n, element in found.items():
                     whole[n] += recovered(element, planted) == 1.0
-            case = f"residual depth {depth}, {ends} ends, of {trials}"
             counts = [whole["ours"], whole["peer"]] if peer else [whole["ours"]]
             report.add(case, "recovered", *counts, *([PEER] if peer else []))
 
 
-def many_pairs(report: Report, count: int = 64) -> None:
+def many_pairs(report: Resumable, count: int = 64) -> None:
     for widths in ((2, 32, 32, 1), (784, 64, 64, 10)):
+        case = f"{count} pairs of {'-'.join(map(str, widths))}"
+        if report.has(case):
+            continue
         leaves = cases.mlp(*widths)
         nets = [
             [cases.draw(leaves, s + k, everything=True) for k in range(count)] for s in (0, 1000)
@@ -174,7 +188,6 @@ def many_pairs(report: Report, count: int = 64) -> None:
         found = take_turns({"one call": partial(match, a, b), "one by one": loop}, report.repeats)
         together, apart = found["one call"], found["one by one"]
         gap = np.abs(np.asarray(together.result.objective - apart.result)).max()
-        case = f"{count} pairs of {'-'.join(map(str, widths))}"
         report.add(case, "warm_s", together.warm, apart.warm, "one by one")
         report.add(case, "cpu_s", together.cpu, apart.cpu, "one by one")
         report.add(case, "largest difference of objectives", float(gap))
@@ -184,19 +197,56 @@ def _one_by_one(match: Callable, firsts: list, seconds: list) -> jax.Array:
     return jnp.stack([match(x, y).objective for x, y in zip(firsts, seconds, strict=True)])
 
 
-def assignments(report: Report) -> None:
+def assignments(report: Resumable) -> None:
     rng = np.random.default_rng(0)
     for n in (64, 256, 512):
         for batch in (1, 16) if n < 512 else (1,):
             kinds = {"unrelated": rng.normal(size=(batch, n, n))}
             kinds["planted"] = kinds["unrelated"] - 10 * np.eye(n)[rng.permutation(n)]
             for kind, cost in kinds.items():
-                cost = jnp.asarray(cost, jnp.float32)
-                device = partial(jax.jit(partial(linear_assignment, backend="device")), cost)
-                jax.block_until_ready(device())
-                slow = median_seconds(device, repeats=3)
-                auto = median_seconds(partial(linear_assignment, cost), repeats=3)
-                report.add(f"assignment {batch} x {n}, {kind}", "auto_s", auto, slow, "device")
+                case = f"assignment {batch} x {n}, {kind}"
+                if not report.has(case):
+                    _one_assignment(report, case, jnp.asarray(cost, jnp.float32))
+
+
+def _one_assignment(report: Resumable, case: str, cost: jax.Array) -> None:
+    device = jax.jit(partial(linear_assignment, backend="device"))
+    theirs = jax.jit(jax.vmap(_by_optax))
+    host = np.asarray(cost)
+    calls = {
+        "ours": partial(linear_assignment, cost),
+        "device": partial(device, cost),
+        "scipy": lambda: np.stack([linear_sum_assignment(c)[1] for c in host]),
+        "optax": partial(theirs, cost),
+    }
+    found = take_turns(calls, 3)
+    totals = {n: _total(host, np.asarray(t.result)) for n, t in found.items()}
+    for name in ("device", "scipy", "optax"):
+        report.add(case, "warm_s", found["ours"].warm, found[name].warm, name)
+    for name in ("ours", "device", "optax"):
+        gap = abs(totals[name] - totals["scipy"]) / abs(totals["scipy"])
+        report.add(f"{case}, {name}", "gap", gap)
+
+
+def _by_optax(cost: jax.Array) -> jax.Array:
+    rows, columns = hungarian_algorithm(cost)
+    return jnp.zeros_like(columns).at[rows].set(columns)
+
+
+def _total(cost: np.ndarray, columns: np.ndarray) -> float:
+    return float(np.take_along_axis(cost.astype(float), columns[..., None], -1).sum())
+
+
+class Resumable(Report):
+    """A report that knows what its file had when it was opened."""
+
+    def __init__(self, options: Any):
+        super().__init__(options)
+        lines = self.out.read_text().splitlines() if self.out and self.out.exists() else []
+        self.kept = {json.loads(line)["case"] for line in lines}
+
+    def has(self, case: str) -> bool:
+        return case in self.kept
 
 
 def main() -> None:
@@ -207,7 +257,7 @@ def main() -> None:
         parser.add_argument("--long", action="store_true", help="VGG16 with 4096 as well")
 
     options = arguments(__doc__, extend)
-    report = Report(options)
+    report = Resumable(options)
     peer = published(options.peers)
     wanted = lambda name: not options.only or any(w in name for w in options.only)  # noqa: E731
     for name, leaves in NETWORKS.items():
