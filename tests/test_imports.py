@@ -27,7 +27,7 @@ ARROWS = {
     "zoo": {"_compat", "symmetry", "interop", "train"},
     "understanding": PILLAR,
     "representation": PILLAR,
-    "generation": PILLAR | {"representation"},
+    "generation": PILLAR | {"understanding", "representation"},  # aligns what it generates
     "applications": PILLAR | {"understanding", "representation", "generation"},
 }
 CORE = {"jax", "flax", "optax", "equinox", "chex", "orbax", "numpy", "jaxtyping", "scipy"}

@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "applications",
+    "generation",
     "interop",
     "representation",
     "symmetry",
@@ -33,7 +34,16 @@ __all__ = [
 _SUBPACKAGES = tuple(name for name in __all__ if not name.startswith("_"))
 
 if TYPE_CHECKING:
-    from wsljax import applications, interop, representation, symmetry, train, understanding, zoo
+    from wsljax import (
+        applications,
+        generation,
+        interop,
+        representation,
+        symmetry,
+        train,
+        understanding,
+        zoo,
+    )
 
 
 def __getattr__(name: str):

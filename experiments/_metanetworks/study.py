@@ -84,7 +84,9 @@ def command_line(
         place = peers.from_arguments(given)
         command += " --peers FOLDER --torch-python PYTHON" if place else ""
         if given.rows is not None and theirs and place is None:
-            raise SystemExit(f"--rows: {sorted(theirs)} are published code; say where with --peers.")
+            raise SystemExit(
+                f"--rows: {sorted(theirs)} are published code; say where with --peers."
+            )
         more["published"] = (place, theirs) if place else None
     return run(config, folder, data=given.data, command=command, quiet=given.quiet, **more)
 

@@ -1,0 +1,1 @@
+"""What the studies of generated networks share: zoos with their splits, scores and tables."""
