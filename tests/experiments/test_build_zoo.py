@@ -32,7 +32,7 @@ from wsljax.zoo import store  # noqa: E402
 NAMES = sorted(path.stem for path in build_zoo.CONFIGS.glob("[!_]*.py"))
 #: Zoos of a task of which another zoo is built by default.
 ALIKE = {
-    "digit_mlps", "digit_sirens", "fashion_cnn", "implicit_images", "iris", "mnist_cnn", "nfn_siren",
+    "digit_mlps", "digit_sirens", "fashion_cnn", "implicit_images", "iris", "mixed_cnns", "mnist_cnn", "nfn_siren",
     "nws", "shapes_occupancy", "transformer_classification", "varied_gru_digits",
     "varied_lstm_languages", "varied_vit_digits", "vit",
 }  # fmt: skip

@@ -134,6 +134,7 @@ def test_conditional_p_diff_draws_the_class_that_is_asked_for():
     assert float(jnp.mean(sides == 2 * asked - 1)) > 0.9
 
 
+@pytest.mark.slow
 def test_lora_diffusion_sees_one_adapter_for_all_of_its_forms():
     base, x = normal(9, 5, 4), normal(8, 7, 5)
     adapters = {"down": normal(0, 20, 5, 2), "up": normal(1, 20, 2, 4)}
@@ -342,6 +343,7 @@ def test_bend_draws_an_ensemble_of_whole_networks():
     assert float(jnp.std(some.params["w"], 0).min()) > 0
 
 
+@pytest.mark.slow
 def test_gpd_gives_a_smaller_architecture_where_its_graph_is_told():
     population = zoo()
     one = population[0]
@@ -370,6 +372,7 @@ def test_gpd_gives_a_smaller_architecture_where_its_graph_is_told():
     assert float(last[asked == 0].mean()) < 0.35 < 0.65 < float(last[asked == 1].mean())
 
 
+@pytest.mark.slow
 def test_recurrent_states_are_the_same_at_once_and_one_by_one():
     model = shaken(rpg(zoo(), key=jax.random.key(0), channels=8, layers=2, denoiser=4, blocks=1))
     tokens = model.space.encode(zoo()[0])
@@ -400,6 +403,7 @@ def test_rpg_draws_tokens_that_belong_together():
     assert 0.15 < float(jnp.mean(sides[:, 0] == 1)) < 0.85
 
 
+@pytest.mark.slow
 def test_rpg_hears_its_condition_by_guidance():
     population = zoo()
     condition = VectorCondition(1, 8, key=jax.random.key(0))

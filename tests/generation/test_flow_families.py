@@ -56,6 +56,7 @@ def error(fn, x, drawn, truth):
     return float(jnp.sqrt(jnp.mean((answers - truth) ** 2)) / jnp.std(truth))
 
 
+@pytest.mark.slow
 def test_flows_on_spheres_generate_networks_of_the_function():
     fn, params, x, population = zoo()
     # no alignment: the network is equivariant
