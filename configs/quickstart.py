@@ -40,6 +40,10 @@ class Config:
     """Relative noise on the weights that the metanetwork trains on."""
     every: int = 200
     """Metanetwork steps between two evaluations on the validation networks."""
+    good: float = 0.3
+    """Share of the ReLU networks, those of the smallest training loss, that new networks are to be like."""
+    drawn: int = 128
+    """New networks."""
     resamples: int = 1000
     """Bootstrap resamples of each interval."""
     seed: int = 0

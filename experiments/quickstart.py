@@ -3,7 +3,9 @@
 `python -m experiments.quickstart` trains a population of small digit classifiers as one vmapped,
 scanned computation, infers the symmetry of their weights from the function they compute, trains an
 equivariant metanetwork that predicts each network's test accuracy, and compares it with baselines on
-held-out networks. `--help` lists every option. An interrupted run resumes from its folder.
+held-out networks. At last it learns from good ones by diffusion, draws new digit classifiers, and shows
+how good and how new they are beside trained ones and trivial baselines. `--help` lists every option. An
+interrupted run resumes from its folder.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ from experiments._digit_zoo import (
 )
 from experiments._digits import load_digits
 from experiments._predictors import AccuracyNet, FlatNet, Scale
-from experiments._quickstart_report import figure, table
+from experiments._quickstart_generation import generate, rows_of
+from experiments._quickstart_report import figure, generated_table, table
 from wsljax import symmetry, train, zoo
 from wsljax._compat import require
 from wsljax.representation.baselines.predictors import fit_trees
@@ -93,8 +96,13 @@ def main(config: Config) -> dict[str, Any]:
         for name in fitted
     }
     rows = {name: _score(p, truth, config) for name, p in predictions.items()}
+
+    _say(config, "learning to draw networks like the good ones")
+    with _progress(config, config.steps, "diffusion") as bar:
+        found = generate(population, load_digits(), config, jax.random.fold_in(key, 6), log=bar)
+    generated = rows_of(found)
     picture = folder / "quickstart.png"
-    figure(picture, np.asarray(truth), predictions, moved, rows)
+    figure(picture, np.asarray(truth), predictions, moved, rows, found, generated)
     results = {
         "command": "python -m experiments.quickstart",
         "config": dataclasses.asdict(config),
@@ -102,12 +110,14 @@ def main(config: Config) -> dict[str, Any]:
         "accuracy_quantiles": np.quantile(np.asarray(accuracy), [0, 0.25, 0.5, 0.75, 1]).tolist(),
         "rows": rows,
         "change_under_permutation": invariance,
+        "generated": generated,
+        "flags": {name: list(report.flags) for name, report in found.reports.items()},
         "seconds": time.time() - start,
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
     }
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    print("\n" + table(rows, invariance))
+    print("\n" + table(rows, invariance) + "\n\n" + generated_table(generated))
     print(f"\n{results['seconds']:.0f} s; figure: {picture}; results: {folder / 'results.json'}")
     return results
 

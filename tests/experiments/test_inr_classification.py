@@ -11,7 +11,7 @@ from experiments._zoo.choose import make_task
 
 main = pytest.importorskip("experiments.inr_classification").main
 
-PROBED = "+ probes"
+PROBED = "universal, views, probes"
 LEARNT = "universal, learnt start (other networks)"
 
 

@@ -12,13 +12,14 @@ pytest.importorskip("matplotlib")
 
 from configs.quickstart import Config  # noqa: E402
 from experiments import quickstart  # noqa: E402
+from experiments._quickstart_generation import OURS  # noqa: E402
 from wsljax import train  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("quickstart")  # the fixture is made once
 
 SMALL = Config(
     networks=96, widths=(6, 5), max_steps=40, channels=6, layers=2, steps=30, every=10, batch=16,
-    resamples=50, quiet=True,
+    resamples=50, drawn=6, good=1.0, quiet=True,
 )  # fmt: skip
 
 
@@ -42,6 +43,16 @@ def test_results_table_and_files(whole):
     for row in results["rows"].values():
         for value, low, high in row.values():
             assert low <= high and value <= 1
+
+
+def test_new_networks_stand_beside_held_out_ones_and_baselines(whole):
+    _, results = whole
+    rows = results["generated"]
+    assert list(rows)[:2] == ["held-out networks", OURS]
+    assert len(rows) == 7 and rows.keys() == results["flags"].keys()
+    for row in rows.values():
+        assert 0 <= row["test accuracy"][0] <= 1 and row["novelty"][0] > 0
+    assert rows["training network + 0.1 sd"]["novelty"][0] < 0.5 < rows[OURS]["novelty"][0]
 
 
 def test_equivariant_predictions_do_not_move(whole):
