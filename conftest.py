@@ -38,29 +38,29 @@ def _group(item: pytest.Item | None) -> str | None:
     return f"{item.path.stem}:{name}" if isinstance(name, str) else None
 
 
-HALVED = ("applications", "generation", "representation", "symmetry", "understanding")
+THINNED = ("applications", "generation", "representation", "symmetry", "understanding")
 
 
-def _leave_out_every_second_case(items):
-    """Of a test over many cases every second one is slow: compiling all of them takes an hour.
+def _leave_out_most_cases(items):
+    """Of a test over many cases two of three are slow: compiling all of them takes hours.
 
     The registry of architectures has its own rule.
     """
     seen: dict[tuple, int] = {}
     for item in items:
         folder = Path(item.path).relative_to(item.config.rootpath).parts[:2]
-        of_pillar = folder[0] == "tests" and folder[1] in HALVED
+        of_pillar = folder[0] == "tests" and folder[1] in THINNED
         if getattr(item, "callspec", None) and of_pillar and item.path.stem != "test_architectures":
             test = (item.path, item.originalname)
             seen[test] = seen.get(test, -1) + 1
-            if seen[test] % 2:
+            if seen[test] % 3:
                 item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """All tests of one case follow each other, in one process, as they share what was compiled."""
-    _leave_out_every_second_case(items)
+    _leave_out_most_cases(items)
     first: dict[str, int] = {}
     order = [first.setdefault(_group(item) or item.nodeid, i) for i, item in enumerate(items)]
     items[:] = [item for _, item in sorted(zip(order, items), key=lambda pair: pair[0])]

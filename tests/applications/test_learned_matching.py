@@ -92,6 +92,7 @@ def test_training_helps_on_pairs_never_seen(key):
     assert result.history[-1]["planted"] < result.history[0]["planted"]
 
 
+@pytest.mark.slow
 def test_the_losses(key):
     """Both fall towards the true matching, and the gradient of the middle reaches all parameters."""
     spec = spec_of(WIDE)

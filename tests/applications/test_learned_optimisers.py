@@ -145,6 +145,7 @@ def test_a_fresh_one_is_its_nominal_optimiser(nominal, key):
     assert apart(ours, theirs) < 1e-12
 
 
+@pytest.mark.slow
 def test_other_widths_and_chains_and_populations(key):
     net = OptimiserNetwork(spec_of(), 4, 1, told=2, width=8, rate=0.05, key=key)
     net, spec = awake(net, key), spec_of(9)

@@ -30,11 +30,12 @@ from wsljax import zoo  # noqa: E402
 from wsljax.zoo import store  # noqa: E402
 
 NAMES = sorted(path.stem for path in build_zoo.CONFIGS.glob("[!_]*.py"))
-#: Zoos of a task of which another zoo is built by default.
+#: Zoos of a task of which another zoo is built by default, and long ones.
 ALIKE = {
     "digit_mlps", "digit_sirens", "fashion_cnn", "implicit_images", "iris", "mixed_cnns", "mnist_cnn", "nfn_siren",
     "nws", "shapes_occupancy", "transformer_classification", "varied_gru_digits",
-    "varied_lstm_languages", "varied_vit_digits", "vit",
+    "lora_identities", "sparse_twins", "varied_lstm_languages",
+    "varied_vit_digits", "vit",
 }  # fmt: skip
 BUILT = [pytest.param(n, marks=[pytest.mark.slow] * (n in ALIKE)) for n in NAMES]
 ROOT = Path(__file__).parents[2]

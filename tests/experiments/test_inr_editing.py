@@ -28,6 +28,7 @@ def test_edits_of_a_dot_and_of_an_edge():
     assert (EDITS["gradient"](images) == EDITS["dilate"](images) - EDITS["erode"](images)).all()
 
 
+@pytest.mark.slow
 def test_what_is_drawn_does_not_depend_on_order_and_signs():
     function = zoo.Function("siren", {"widths": (2, 5, 4, 1)})
     points = zoo.grid(3, 3)

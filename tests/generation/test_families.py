@@ -157,6 +157,7 @@ def test_lora_diffusion_sees_one_adapter_for_all_of_its_forms():
         lora_diffusion(adapters, key=jax.random.key(2))
 
 
+@pytest.mark.slow
 def test_hyper_diffusion_has_one_token_an_array():
     population = zoo()
     model = hyper_diffusion(
@@ -223,6 +224,7 @@ def test_g_pt_goes_as_far_as_it_is_asked_to():
     assert gone[0] == pytest.approx(0.2, abs=0.2) and gone[1] == pytest.approx(1.0, abs=0.3)
 
 
+@pytest.mark.slow
 def test_start_and_target_are_moved_together():
     pairs = updates(runs(), "loss", key=jax.random.key(0), n=8)
     options = {"key": jax.random.key(1), "width": 8, "layers": 1, "waves": 1, "told": 4}
@@ -389,6 +391,7 @@ def test_recurrent_states_are_the_same_at_once_and_one_by_one():
     assert float(jnp.abs(changed[4:] - known[4:]).max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_rpg_draws_tokens_that_belong_together():
     # independent tokens, as from positions alone, would agree in sign in 1 of 8 networks
     sign = jnp.where(jnp.arange(64) % 2, 1.0, -1.0)[:, None, None]

@@ -91,6 +91,7 @@ def test_all_geometries_and_couplings(geometry, coupling):
     assert error(fn, x, drawn, fn(params, x)) < (1.2 if geometry == "euclidean" else 0.5)
 
 
+@pytest.mark.slow
 def test_flows_of_components_stay_in_the_hull():
     fn, params, x, population = zoo()
     model = deep_weight_flow(population, key=jax.random.key(0), width=32, components=5, steps=9)

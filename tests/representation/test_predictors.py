@@ -163,6 +163,7 @@ def zoo():
     return Population(stack, columns)
 
 
+@pytest.mark.slow
 def test_baselines_in_one_call(zoo, key):
     parts = split(len(zoo), (0.6, 0.2, 0.2), key=key)
     seen = []

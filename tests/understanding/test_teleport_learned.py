@@ -63,6 +63,7 @@ def test_trained_on_some_draws_good_on_others():
     assert out.report.loss_change <= 1e-5
 
 
+@pytest.mark.slow
 def test_runs_on_other_widths_and_goes_with_permutations():
     _, draw, _, _, spec = problem()
     _, wider, *_, other = problem(9)

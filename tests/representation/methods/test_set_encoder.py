@@ -40,6 +40,7 @@ def test_rows_are_exact(name):
     assert distance(moved_edited, spec.act(g, edited)) <= 1e-10 * distance(edited, far_edited)
 
 
+@pytest.mark.slow
 def test_one_encoder_reads_networks_of_any_architecture():
     """Drawn for one network it reads others, of other depth and kind, and every weight of them counts."""
     drawn, other = (spec_of(SPECS[name]) for name in ("mlp", "flatten"))

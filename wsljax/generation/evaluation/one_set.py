@@ -17,7 +17,7 @@ import numpy as np
 
 from ...symmetry import Spec
 from ...understanding.matching.assignment import assign_on_host
-from ...understanding.matching.weight_matching import matching_problem
+from ...understanding.matching.stacks import matching_problem
 from .alignment import flips
 from .nearest import Nearest
 

@@ -28,8 +28,9 @@ from wsljax.symmetry import Spec
 from .exchange import Arrays
 from .problem import Problem
 from .relaxed import centre, matrices, mix
+from .stacks import floating, matching_problem
 from .traced import assign
-from .weight_matching import floating, matching_problem, weight_matching
+from .weight_matching import weight_matching
 
 GRID = 128
 """Points of a line that are looked at, and again between the neighbours of the best."""

@@ -23,7 +23,8 @@ from .exchange import (
     unit_gains,
 )
 from .flips import choices, sign_at, steps_between
-from .problem import Problem, Reduction, anchored_order, reduced
+from .open_units import Reduction, anchored_order, reduced
+from .problem import Problem
 from .turns import best_turn
 
 PASSES = 2

@@ -16,7 +16,8 @@ from .assignment import assign_on_host
 from .exchange import Arrays, agreement, compose, exchange, identity
 from .family import best_exchange, first_exchange, keep_where, signed, turned
 from .host import NEARER, reopened
-from .problem import Problem, anchored_order
+from .open_units import anchored_order
+from .problem import Problem
 
 
 def assign(gains: np.ndarray) -> np.ndarray:

@@ -24,7 +24,8 @@ from .exchange import (
     take_each,
 )
 from .family import best_exchange, first_exchange, keep_where, picked, summed
-from .problem import Place, Problem, anchored_order, reduced
+from .open_units import anchored_order, reduced
+from .problem import Place, Problem
 
 FEW = 0.25
 """A neighbour of which a smaller share moved changes gains by what moved alone."""

@@ -16,7 +16,7 @@ from wsljax.symmetry import Block, Spec
 
 from .exchange import Arrays
 from .problem import Problem
-from .weight_matching import floating, matching_problem
+from .stacks import floating, matching_problem
 
 
 def matrices(element: Arrays, dtype: Any = jnp.float32) -> dict[str, jax.Array]:

@@ -12,7 +12,8 @@ from .assignment import linear_assignment
 from .exchange import Arrays, agreement, compose, exchange, identity
 from .family import best_exchange, first_exchange, keep_where
 from .host import reopened
-from .problem import Problem, anchored_order
+from .open_units import anchored_order
+from .problem import Problem
 
 
 def assign(gains: jax.Array) -> jax.Array:

@@ -23,7 +23,9 @@ import numpy as np
 
 from wsljax.symmetry import Spec, trace_activations
 
-from .problem import Problem, anchored_order
+from .open_units import anchored_order
+from .problem import Problem
+from .stacks import floating, matching_problem
 from .summed_axes import summed_axes
 from .transport import transport_plan
 from .unequal import (
@@ -35,7 +37,7 @@ from .unequal import (
     pair_gains,
     uniform_maps,
 )
-from .weight_matching import floating, matching_problem, weight_matching
+from .weight_matching import weight_matching
 
 COSTS = ("weights", "activations")
 

@@ -32,7 +32,8 @@ from wsljax.symmetry import Spec
 from wsljax.symmetry.spec import KINDS
 
 from . import host, traced, whole_group
-from .problem import Problem, problem_of
+from .problem import Problem
+from .stacks import check_finite, matching_problem, pair_count, stacked
 from .whole_group import part_of_spec
 
 STARTS = ("averages", "identity")
@@ -156,13 +157,13 @@ def weight_matching(
 
 
 def _on_host(a, b, spec: Spec, key, init, options) -> Matching:
-    (xs, many_a), (ys, many_b) = (_stacked(np, t, spec, w) for t, w in ((a, "a"), (b, "b")))
-    pairs = _pairs(xs, ys, many_a, many_b)
+    (xs, many_a), (ys, many_b) = (stacked(np, t, spec, w) for t, w in ((a, "a"), (b, "b")))
+    pairs = pair_count(xs, ys, many_a, many_b)
     problem = matching_problem(spec, a)
     rest = [b for b in xs if b not in {x.name for x in problem.blocks}]
     part = {b.name for b in problem.blocks}
     x, y = ({n: z for n, z in blocks.items() if n in part} for blocks in (xs, ys))
-    _check_finite(x, y)
+    check_finite(x, y)
     element = None
     if init is not None:
         full = {n: v for n, v in init.items() if n in problem.by_name}
@@ -187,8 +188,8 @@ def _on_host(a, b, spec: Spec, key, init, options) -> Matching:
 
 
 def _on_device(a, b, spec: Spec, key, init, options) -> Matching:
-    (xs, many_a), (ys, many_b) = (_stacked(jnp, t, spec, w) for t, w in ((a, "a"), (b, "b")))
-    _pairs(xs, ys, many_a, many_b)
+    (xs, many_a), (ys, many_b) = (stacked(jnp, t, spec, w) for t, w in ((a, "a"), (b, "b")))
+    pair_count(xs, ys, many_a, many_b)
     problem = matching_problem(spec, a)
     one = partial(_match_on_device, problem, tuple(sorted(options.items())))
     if init is not None:
@@ -217,8 +218,8 @@ def _whole_group(
     a, b, spec: Spec, permute: bool, key, init, options, refine: int, on_host: bool
 ) -> Matching:
     """As :func:`_on_host` and :func:`_on_device`, with the generators of the spec."""
-    (xs, many_a), (ys, many_b) = (_stacked(jnp, t, spec, w) for t, w in ((a, "a"), (b, "b")))
-    pairs, many = _pairs(xs, ys, many_a, many_b), (many_a, many_b)
+    (xs, many_a), (ys, many_b) = (stacked(jnp, t, spec, w) for t, w in ((a, "a"), (b, "b")))
+    pairs, many = pair_count(xs, ys, many_a, many_b), (many_a, many_b)
     units = {u.name for u in spec.units}
     plain = replace(spec, generators=())
     others: list[dict[str, Any]] = []
@@ -227,7 +228,7 @@ def _whole_group(
         run = _on_host if on_host else _on_device
         others.append(run(a, b, plain, key, first, options).element)
     if on_host:
-        _check_finite(
+        check_finite(
             {n: np.asarray(x) for n, x in xs.items()}, {n: np.asarray(y) for n, y in ys.items()}
         )
         seed = np.asarray(jax.random.key_data(key) if _is_key(key) else key)
@@ -254,80 +255,6 @@ def _match_on_device(problem: Problem, options, xs, ys, key, init):
     there = host.exchange(jnp, problem, y, element)
     apart = [jnp.sqrt(beside + sum(jnp.sum((x[n] - z[n]) ** 2) for n in x)) for z in (there, y)]
     return element, value + fixed, host.agreement(jnp, problem, x, y) + fixed, *apart
-
-
-# ------------------------------------------------------------------------------------ weights to stacks of blocks
-def _stacked(xp, params: Any, spec: Spec, what: str) -> tuple[dict[str, Any], bool]:
-    """``{block: (pairs, *block)}`` of floating arrays, and whether ``params`` was a stack."""
-    leaves = jax.tree.leaves(params)
-    shapes = [leaf.shape for leaf in spec.leaves]
-    lead = {np.shape(x)[0] for x, s in zip(leaves, shapes) if np.ndim(x) == len(s) + 1}
-    stack = len(leaves) == len(shapes) and len(leaves) > 0 and len(lead) == 1
-    stack = stack and all(np.shape(x)[1:] == s for x, s in zip(leaves, shapes))
-    if xp is np:
-        return _host_blocks(params, spec, stack), stack
-    read = jax.vmap(spec.blocks) if stack else spec.blocks
-    try:
-        blocks = read(params)
-    except ValueError as e:
-        raise ValueError(f"`{what}`: {e}") from None
-    out = {}
-    for n, x in blocks.items():
-        x = x if stack else x[None]
-        out[n] = floating(jnp, x)
-    return out, stack
-
-
-def _host_blocks(params: Any, spec: Spec, stack: bool) -> dict[str, np.ndarray]:
-    read = _read_stack if stack else _read
-    blocks = read(spec, params)
-    return {n: floating(np, np.asarray(x)) for n, x in blocks.items()}
-
-
-@partial(jax.jit, static_argnums=0)
-def _read(spec: Spec, params):
-    return {n: x[None] for n, x in spec.blocks(params).items()}
-
-
-@partial(jax.jit, static_argnums=0)
-def _read_stack(spec: Spec, params):
-    return jax.vmap(spec.blocks)(params)
-
-
-def floating(xp, x: Any) -> Any:
-    """Numbers of which products may be added: complex ones in parts, short ones widened."""
-    if jnp.issubdtype(x.dtype, jnp.complexfloating):
-        return xp.stack([x.real, x.imag], -1)
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        return x
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def matching_problem(spec: Spec, params: Any) -> Problem:
-    """What there is to match: integers, switches and keys are no weights."""
-    leaves = dict(zip((leaf.path for leaf in spec.leaves), jax.tree.leaves(params), strict=True))
-    kinds = {b.name: jnp.result_type(leaves[b.path]) for b in spec.layout}
-    skip = tuple(n for n, k in kinds.items() if not jnp.issubdtype(k, jnp.inexact))
-    parts = tuple(n for n, k in kinds.items() if jnp.issubdtype(k, jnp.complexfloating))
-    return problem_of(spec, skip, parts)
-
-
-def _pairs(xs, ys, many_a: bool, many_b: bool) -> int:
-    sizes = [
-        next(iter(z.values())).shape[0] for z, many in ((xs, many_a), (ys, many_b)) if many and z
-    ]
-    if len(set(sizes)) > 1:
-        raise ValueError(f"`a` holds {sizes[0]} networks and `b` {sizes[1]}; they go by pairs")
-    return sizes[0] if sizes else 1
-
-
-def _check_finite(x, y) -> None:
-    for what, blocks in (("a", x), ("b", y)):
-        for n, z in blocks.items():
-            with np.errstate(over="ignore", invalid="ignore"):
-                total = z.sum()  # may be infinite where the weights are not
-            if not np.isfinite(total) and not np.all(np.isfinite(z)):
-                raise ValueError(f"`{what}`: {n!r} has NaN or infinite weights")
 
 
 def _element_stack(v: np.ndarray, problem: Problem, name: str, pairs: int) -> np.ndarray:
