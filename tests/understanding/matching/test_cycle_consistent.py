@@ -16,7 +16,7 @@ from wsljax.understanding.matching.cycle_consistent import (
     exact_maximum,
 )
 from wsljax.understanding.matching.relaxed import matrices
-from wsljax.understanding.matching.weight_matching import matching_problem
+from wsljax.understanding.matching.stacks import matching_problem
 
 QUICK = ["heads"]
 MLP = {

@@ -13,7 +13,8 @@ from tests.representation.specs import SPECS, params_of, spec_of
 from wsljax import symmetry
 from wsljax.understanding.matching import weight_matching
 from wsljax.understanding.matching.host import Ascent, ascend
-from wsljax.understanding.matching.problem import anchored_order, problem_of
+from wsljax.understanding.matching.open_units import anchored_order
+from wsljax.understanding.matching.problem import problem_of
 
 RESIDUAL = {"in": ((32, 32), "_ s"), "out": ((32, 32), "s _")} | {
     f"{name}{k}": value
