@@ -89,7 +89,11 @@ def get_config(size: str = "cpu") -> Config:
         return Config(drawings=Drawings(views=2), rows=rows, training=Training(steps=1000))
     some = methods(4) | recipe(4, views=2, probes=2)
     some["universal, views, probes"] = replace(some["universal, probes"], views=2)
-    few = ("universal (UNF)", "universal, views, probes", "universal, learnt start (other networks)")
+    few = (
+        "universal (UNF)",
+        "universal, views, probes",
+        "universal, learnt start (other networks)",
+    )
     return Config(
         drawings=Drawings(
             images=30, views=2, zoo_size="tiny", learnt=LearntStart(steps=4, batch=2, fit_steps=1)
