@@ -92,7 +92,7 @@ def _asked(config: Config, folder: Path, data: Any, quiet: bool) -> Asked:
     inputs, targets = (
         jnp.asarray(x) for x in (stored.evaluation.inputs, stored.evaluation.targets)
     )
-    images = sources.images(config.dataset, data)
+    images = sources.images(config.dataset, sources.data_folder(data))
     x = jnp.asarray(images.train_x.reshape(-1, *inputs.shape[1:]), inputs.dtype)
     trained_on = (x[:2000], jnp.asarray(images.train_y[:2000]))
     logs = log_losses(found, found.params, trained_on)
