@@ -360,3 +360,7 @@ def test_bad_input(networks, audit):
         evaluate(held_out, wrong, held_out, key=key, data=DATA)
     with pytest.raises(ValueError, match="audit"):
         compare({}, None, None, audit=audit, key=key, resamples=3)
+    with pytest.raises(
+        ValueError, match="'candidates'"
+    ):  # an option of the audit, not the first argument
+        compare({}, None, None, audit=audit, key=key, candidates=3)

@@ -79,6 +79,7 @@ class Comparison:
 
 def compare(
     candidates: Mapping[str, Any],
+    /,
     training: Any,
     held_out: Any,
     *,
@@ -98,7 +99,7 @@ def compare(
         baselines: whether to add `trivial_baselines(training)`: copies, noise, interpolation, soups,
             Gaussians, kernel density; raw and aligned where there is a spec.
         audit: one that was made before, of the same networks; then there are no `options`.
-        **options: of `evaluate`: data, scores, spec and so on.
+        **options: of `evaluate`: data, scores, spec, the `candidates` of its search and so on.
 
     Returns:
         A `Comparison`; `print` it.
