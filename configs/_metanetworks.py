@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 #: `smoke`: seconds, in CI; `cpu`: minutes to hours on two cores; `full`: the papers' scale, for a GPU.
@@ -52,7 +52,11 @@ class Training:
     every: int = 500
     """Steps between two evaluations on the validation networks, of which the best one counts."""
     seeds: int = 3
-    """Trainings of each row."""
+    """Trainings of each row; 0: none, the table has what has been trained."""
+
+    def told(self) -> dict[str, Any]:
+        """What is the same for all trainings of a table, however many there are."""
+        return {name: value for name, value in asdict(self).items() if name != "seeds"}
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def run(
     about = question.about() | {
         "zoo": config.zoo, "size": config.zoo_size, "changes": dict(config.changes),
         "left out": len(networks) - len(question.networks),
-        "training": dataclasses.asdict(config.training),
+        "training": config.training.told(),
     }  # fmt: skip
     one = success.row_trainer(question, config.training, quiet=quiet)
     rows = run_rows(
@@ -40,6 +40,7 @@ def run(
     )
     if published:
         place, theirs = published
+        once = min(1, config.training.seeds)
         odd = [questions.odd_activations(question.networks.take(part)) for part in question.split]
         one = place.trainer(
             question.networks.spec,
@@ -48,7 +49,7 @@ def run(
             config.training,
             tanh=odd,
         )
-        rows |= peers.run_peers(theirs, 1, one, folder / "rows.jsonl", about=about, quiet=quiet)
+        rows |= peers.run_peers(theirs, once, one, folder / "rows.jsonl", about=about, quiet=quiet)
     rows |= success.baselines(question, config.predictors, folder / "baselines.json", about)
     if not quiet:
         print(text(rows, ("r2", "tau")))

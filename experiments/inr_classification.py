@@ -40,7 +40,7 @@ def run(
     about = {
         "drawings": dataclasses.asdict(config.drawings), "images": len(fits.labels),
         "split": [len(part) for part in fits.parts], "seed": config.seed,
-        "training": dataclasses.asdict(config.training),
+        "training": config.training.told(),
     }  # fmt: skip
 
     def compute(params, x):
@@ -60,9 +60,10 @@ def run(
     )
     if published:
         place, theirs = published
+        once = min(1, config.training.seeds)
         own = fits.of(OWN).parts(fits.labels)
         one = place.trainer(fits.spec, own, questions.classification(goal), config.training)
-        rows |= peers.run_peers(theirs, 1, one, folder / "rows.jsonl", about=about, quiet=quiet)
+        rows |= peers.run_peers(theirs, once, one, folder / "rows.jsonl", about=about, quiet=quiet)
     rows["always the commonest class"] = {"scores": _constant(fits), "seeds": 1}
     if not quiet:
         print(text(rows, ("accuracy", "cross_entropy")))

@@ -44,7 +44,7 @@ def run(
         "drawings": dataclasses.asdict(config.drawings), "images": len(fits.labels),
         "split": [len(part) for part in fits.parts], "seed": config.seed,
         "range": [float(fits.signals.min()), float(fits.signals.max())],
-        "training": dataclasses.asdict(config.training),
+        "training": config.training.told(),
     }  # fmt: skip
     rows, results = {}, {}
     for edit in config.edits:
@@ -87,11 +87,13 @@ def _table(config: Config, fits: ImageFits, edit: str, folder: Path, about, quie
     )
     if published:
         place, theirs = published
+        once = min(1, config.training.seeds)
         question = questions.editing(fits.function, fits.points)
         one = place.trainer(fits.spec, own.parts(targets), question, config.training)
-        done |= peers.run_peers(theirs, 1, one, folder / "rows.jsonl", about=about, quiet=quiet)
+        done |= peers.run_peers(theirs, once, one, folder / "rows.jsonl", about=about, quiet=quiet)
     for name, entry in config.rows.items():
-        drawn[name] = np.load(file(entry))
+        if name in done:
+            drawn[name] = np.load(file(entry))
     picture(folder / f"{edit}.png", {name: fits.pixels(x)[..., 0] for name, x in drawn.items()})
     guesses = {UNCHANGED: before, MEAN: targets[fits.parts[0]].mean(axis=0)}
     return _trivial(guesses, targets[own.images[2]]) | done

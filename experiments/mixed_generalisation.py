@@ -47,7 +47,7 @@ def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -
             "networks": len(networks), "architectures": len(populations), "unseen": name,
             "weights": [success.weights_of(p) for p in populations],
             "split": [len(part) for part in split], "positions": config.positions,
-            "training": dataclasses.asdict(config.training),
+            "training": config.training.told(),
         }  # fmt: skip
         if not quiet:
             print(f"\nunseen {name}", flush=True)

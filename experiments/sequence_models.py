@@ -13,7 +13,6 @@ so those are no numbers to compare with these.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ def _table(
     about = question.about() | {
         "zoo": zoo, "size": config.zoo_size, "changes": dict(config.changes),
         "left out": len(networks) - len(question.networks), "axes": dict(networks.spec.axes),
-        "training": dataclasses.asdict(config.training),
+        "training": config.training.told(),
     }  # fmt: skip
     place = folder / name
     one = success.row_trainer(question, config.training, quiet=quiet)

@@ -28,7 +28,7 @@ def run_rows(
 
     Args:
         rows: names and what they are.
-        seeds: trainings of each.
+        seeds: trainings of each; 0: nothing is trained, and the table has what there is.
         one: trains an entry with a seed; gives `scores` (a dict of numbers) and what else is to be kept.
         file: what has been run, one JSON object a training; those of the same entry are not run again.
         about: of the table: what must be the same for trainings to be of one table.
@@ -52,7 +52,9 @@ def run_rows(
                     f.write(json.dumps(done[-1]) + "\n")
                 if not quiet:
                     print(f"{name} seed {seed}: {_short(line['scores'])}", flush=True)
-        out[name] = summary([d for d in done if d["tag"] == tag and d["seed"] < seeds])
+        found = [d for d in done if d["tag"] == tag and (not seeds or d["seed"] < seeds)]
+        if found:
+            out[name] = summary(found)
     return out
 
 

@@ -88,14 +88,14 @@ def trace_activations(
     jaxpr, _ = open_jaxpr(closed)
     count = len(jax.tree.leaves(params))
     wanted = list(
-        dict.fromkeys(_wanted(jaxpr, [n >= count for n in range(len(jaxpr.invars))], mix))
+        dict.fromkeys(mixed_operands(jaxpr, [n >= count for n in range(len(jaxpr.invars))], mix))
     )
     leaves, places = annotated(closed, spec, params, wanted)
     own = Spec(tuple(leaves), spec.units, treedef=jax.tree.structure([0] * len(leaves)))
     return Activations(own, tuple(places), closed)
 
 
-def _entered(eqn: Any) -> Any:
+def entered(eqn: Any) -> Any:
     """The traced function that an equation runs as it is (a call, or the step of a scan), or None."""
     found = sub_jaxprs(eqn)
     name = eqn.primitive.name
@@ -112,7 +112,7 @@ def _entered(eqn: Any) -> Any:
     return inner if same else None
 
 
-def _wanted(
+def mixed_operands(
     jaxpr: Any, flags: Sequence[bool], mix: Sequence[str], path: Path = ()
 ) -> Iterator[tuple[Path, int]]:
     """Operands of equations that mix coordinates, where they depend on the inputs."""
@@ -126,7 +126,7 @@ def _scan_values(jaxpr, flags, mix, path) -> tuple[list[bool], list[tuple[Path, 
     for n, eqn in enumerate(jaxpr.eqns):
         on = [not isinstance(a, Literal) and depends_on.get(a, False) for a in eqn.invars]
         here = (*path, n)
-        inner = _entered(eqn)
+        inner = entered(eqn)
         outs = [any(on)] * len(eqn.outvars)
         if inner is not None:
             body = inner[0]
@@ -178,7 +178,7 @@ def _evaluate(jaxpr, consts, args, path: Path, wanted: set) -> tuple[list, dict]
 
 
 def _enter(eqn, values, here: Path, wanted: set) -> tuple[list, dict]:
-    inner, consts = _entered(eqn)
+    inner, consts = entered(eqn)
     if eqn.primitive.name != "scan":
         return _evaluate(inner, consts, values, here, wanted)
     split = scan_split(eqn)

@@ -19,7 +19,7 @@ import numpy as np
 
 from wsljax._compat import Literal, open_jaxpr
 from wsljax.symmetry import Activations, Spec, trace_activations
-from wsljax.symmetry.activations import _entered, _wanted
+from wsljax.symmetry.activations import entered, mixed_operands
 from wsljax.symmetry.axes import Unit, atoms
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -58,7 +58,7 @@ def summed_axes(
     count = len(jax.tree.leaves(params))
     kinds = (*PRODUCTS, *LOOKUPS)
     every = list(_equations(jaxpr, kinds))
-    told = {p for p in _wanted(jaxpr, [n >= count for n in range(len(jaxpr.invars))], kinds)}
+    told = {p for p in mixed_operands(jaxpr, [n >= count for n in range(len(jaxpr.invars))], kinds)}
     value = lambda path, eqn, k: (path[:-1], id(eqn.invars[k]))  # noqa: E731
     of_inputs = {value(p, e, k) for p, e in every for k in _operands(e) if (p, k) in told}
     watched = [
@@ -89,7 +89,7 @@ def summed_axes(
 
 def _equations(jaxpr, kinds, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Any]]:
     for n, eqn in enumerate(jaxpr.eqns):
-        inner = _entered(eqn)
+        inner = entered(eqn)
         if inner is not None:
             yield from _equations(inner[0], kinds, (*path, n))
         elif eqn.primitive.name in kinds:
