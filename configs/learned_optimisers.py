@@ -124,7 +124,8 @@ def get_config(size: str = "cpu") -> Config:
             evolution=50_000, every=50, runs=16, seeds=5,
         )  # fmt: skip
     if size == "cpu":
-        return Config(networks={"mlp": (16, 48), "cnn": (16, 32), "rnn": (16, 48)}, rows=_rows())
+        networks = {"mlp": (16, 48), "cnn": (16, 32), "rnn": (16, 48)}
+        return Config(networks=networks, rows=_rows(), unrolled=300, evolution=200)
     rows = {
         "Adam, rate for the mean": Tuned("adam", rates=(1e-3, 1e-2)),
         "Adam, meta-trained rate": Learned(rate_only=True, unrolled=4, evolution=0),
