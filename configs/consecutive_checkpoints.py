@@ -55,8 +55,8 @@ def get_config(size: str = "cpu") -> Config:
             fit_steps=20_000,
         )  # fmt: skip
     if size == "cpu":
-        inner = {"channels": (32, 64), "autoencoder": {"size": 16, "steps": 1500}, "steps": 50}
-        return Config(p_diff=inner)
+        inner = {"channels": (16, 32), "autoencoder": {"size": 16, "steps": 800}, "steps": 50}
+        return Config(p_diff=inner, fit_steps=1500)
     inner = {"channels": (4,), "autoencoder": {"size": 2, "channels": (4,), "steps": 2}, "steps": 2}
     return Config(
         width=2, train=200, test=100, batch=32, steps=30, checkpoints=20, held_out=8, p_diff=inner,
