@@ -56,6 +56,9 @@ def command_line(
     parser.add_argument("--rows", nargs="*", help="rows of the table; default all")
     for name, words in (several or {}).items():
         parser.add_argument(f"--{name}", nargs="+", choices=tuple(words), help="default by size")
+    parser.add_argument(
+        "--steps", type=int, help="optimiser steps of each training; default by size"
+    )
     parser.add_argument("--seeds", type=int, help="trainings of each row; 0: show what is there")
     parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
     parser.add_argument("--quiet", action="store_true")
@@ -79,10 +82,11 @@ def command_line(
             config = dataclasses.replace(config, **{field: tuple(getattr(given, field))})
             command += f" --{field} {' '.join(getattr(given, field))}"
     command += " --data FOLDER" if given.data else ""
-    if given.seeds is not None:
-        training = dataclasses.replace(config.training, seeds=given.seeds)
-        config = dataclasses.replace(config, training=training)
-        command += f" --seeds {given.seeds}"
+    for field in ("steps", "seeds"):
+        if (number := getattr(given, field)) is not None:
+            training = dataclasses.replace(config.training, **{field: number})
+            config = dataclasses.replace(config, training=training)
+            command += f" --{field} {number}"
     folder = given.folder or Path("runs") / study / name
     more = {}
     if published:
