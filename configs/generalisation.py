@@ -58,8 +58,8 @@ def get_config(size: str = "cpu") -> Config:
         return Config(rows=_rows(64), training=Training(steps=50_000, batch=64, every=2000))
     if size == "cpu":
         changes = {
-            "models": 4000, "epochs": 4, "batch_size": 32, "snapshots": (), "measured": 1000,
-            "options": {"train": 3000, "test": 2000},
+            "models": 4000, "epochs": 3, "batch_size": 32, "snapshots": (), "measured": 500,
+            "options": {"train": 2000, "test": 2000},
         }  # fmt: skip
         return Config(changes=changes, rows=_rows(16), training=Training(steps=2000, weight_decay=0.3))
     few = {n: replace(e, channels=4, layers=1) for n, e in list(_rows(4).items())[1:4:2]}
