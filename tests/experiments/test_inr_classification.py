@@ -31,6 +31,11 @@ def test_rows_are_trained_once(tmp_path, capsys):
     assert {name: (tmp_path / name).read_text() for name in kept} == kept
     assert second["rows"] == rows
     assert "universal (UNF)" in capsys.readouterr().out
+    shown = main([*arguments, "--seeds", "0"])
+    assert shown["rows"] == rows and shown["command"].endswith("--seeds 0")
+    longer = main([*arguments, "--seeds", "0", "--steps", "9"])  # trainings of another table
+    assert set(longer["rows"]) == {"always the commonest class"}
+    assert {name: (tmp_path / name).read_text() for name in kept} == kept
 
 
 def test_unknown_rows_are_named(tmp_path):
