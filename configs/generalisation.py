@@ -61,7 +61,9 @@ def get_config(size: str = "cpu") -> Config:
             "models": 4000, "epochs": 3, "batch_size": 32, "snapshots": (), "measured": 500,
             "options": {"train": 2000, "test": 2000},
         }  # fmt: skip
-        return Config(changes=changes, rows=_rows(16), training=Training(steps=2000, weight_decay=0.3))
+        return Config(
+            changes=changes, rows=_rows(16), training=Training(steps=2000, weight_decay=0.3)
+        )
     few = {n: replace(e, channels=4, layers=1) for n, e in list(_rows(4).items())[1:4:2]}
     return Config(
         zoo_size="tiny", changes={"models": 12, "epochs": 8, "snapshots": ()}, rows=few,

@@ -36,6 +36,8 @@ class Learned:
     """Meta-steps by gradients through pieces of runs; by default those of the study."""
     evolution: int | None = None
     """Meta-steps by persistent evolution strategies after these; likewise."""
+    meta_rate: float | None = None
+    """Learning rate of its meta-training; by default that of the study."""
     rate_only: bool = False
     """No network: Adam, of which the rate alone is meta-trained."""
 
@@ -100,7 +102,7 @@ def _rows() -> dict[str, Tuned | Learned]:
         "SGD + momentum, rate for the mean": Tuned("momentum"),
         "SGD + momentum, rate for the end": Tuned("momentum", by="end"),
         "SGD + momentum, cosine": Tuned("momentum", by="end", cosine=True),
-        "Adam, meta-trained rate": Learned(rate_only=True),
+        "Adam, meta-trained rate": Learned(rate_only=True, meta_rate=0.03),  # of one logarithm
         "weights alone": Learned(None),
         "Deep Set": Learned("pointwise"),
         "universal (UNF)": Learned("universal"),

@@ -177,11 +177,11 @@ class Study:
             "truncation": config.truncation,
             "horizon": config.horizon,
         }
-        stages = []
+        stages, meta_rate = [], config.meta_rate if entry.meta_rate is None else entry.meta_rate
         for wanted, usual, rate, estimator in (
-            (entry.unrolled, config.unrolled, config.meta_rate,
+            (entry.unrolled, config.unrolled, meta_rate,
              unrolled_gradients(inner, clip=1.0, **lengths)),
-            (entry.evolution, config.evolution, config.meta_rate / 3,
+            (entry.evolution, config.evolution, meta_rate / 3,
              persistent_evolution(inner, deviation=config.deviation, **lengths)),
         ):  # fmt: skip
             steps = usual if wanted is None else wanted
