@@ -55,7 +55,11 @@ def get_config(size: str = "cpu") -> Config:
             fit_steps=20_000,
         )  # fmt: skip
     if size == "cpu":
-        inner = {"channels": (16, 32), "autoencoder": {"size": 16, "steps": 800}, "steps": 50}
+        inner = {
+            "channels": (16, 32),
+            "autoencoder": {"size": 16, "channels": (16, 32), "steps": 800},
+            "steps": 50,
+        }
         return Config(p_diff=inner, fit_steps=1500)
     inner = {"channels": (4,), "autoencoder": {"size": 2, "channels": (4,), "steps": 2}, "steps": 2}
     return Config(
