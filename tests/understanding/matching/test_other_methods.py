@@ -120,6 +120,24 @@ def test_sinkhorn_and_its_gradient(key):
     np.testing.assert_allclose(implicit.sum(-2), 0, atol=1e-5)
 
 
+@pytest.mark.parametrize("sharpness", [10_000.0, 100.0, 20.0])
+def test_gradient_of_a_sinkhorn_matrix_that_is_almost_a_permutation(sharpness, key):
+    n = 40
+    order = jax.random.permutation(key, n)
+    x = sharpness * jnp.eye(n)[order] + 0.1 * jax.random.normal(jax.random.key(1), (n, n))
+    # one pair of rows stays undecided: a block of its own
+    some = jax.random.normal(jax.random.key(2), (2, 2))
+    x = x.at[:2, order[:2]].set(sharpness + 0.3 * some)
+    weights = jax.random.normal(jax.random.key(3), (n, n))
+    value = lambda of: lambda x: jnp.sum(weights * of(x) ** 2)  # noqa: E731
+    implicit = jax.grad(value(lambda x: sinkhorn(x, 300)))(x)
+    explicit = jax.grad(value(unrolled))(x)
+    assert float(jnp.max(jnp.abs(explicit[:2, order[:2]]))) > 0.01
+    np.testing.assert_allclose(implicit, explicit, atol=1e-4)
+    settled = jax.grad(value(lambda x: sinkhorn(x, 50)))(sharpness * x)
+    assert bool(jnp.all(jnp.isfinite(settled)))
+
+
 @pytest.mark.parametrize("name", ["mlp", "rnn", "packed heads", "nested in nested"])
 def test_relaxed_elements_extend_the_action(name, key):
     spec = spec_of(SPECS[name])

@@ -50,8 +50,10 @@ def _backward(steps, p, gradient):
     weighted = p * gradient
     rows, columns = weighted.sum(-1), weighted.sum(-2)
     n = p.shape[-1]
-    # rows = alpha + p beta, columns = p^T alpha + beta; a constant may go from one to the other
-    system = jnp.eye(n, dtype=p.dtype) - p.mT @ p + 1 / n
+    # rows = alpha + p beta, columns = p^T alpha + beta; a constant may go from one to the other, and where p is
+    # a permutation to rounding, one for each of its entries: what the shift makes of these cancels below
+    shift = 1 + n * jnp.finfo(p.dtype).eps
+    system = shift * jnp.eye(n, dtype=p.dtype) - p.mT @ p + 1 / n
     right = columns - (p.mT @ rows[..., None])[..., 0]
     beta = jnp.linalg.solve(system, right[..., None])[..., 0]
     alpha = rows - (p @ beta[..., None])[..., 0]
