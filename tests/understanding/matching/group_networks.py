@@ -1,4 +1,4 @@
-"""Small networks with groups written by hand: each returns ``fn, params, spec, inputs``."""
+"""Small networks with groups, most written by hand: each returns ``fn, params, spec, inputs``."""
 
 from dataclasses import replace
 
@@ -174,6 +174,42 @@ def grouped_convolution():
     return ready(fn, p, axes, generators, x)
 
 
+def llama(width=8, heads=4, groups=2, size=4, layers=1):
+    """Grouped queries with rotary positions, SwiGLU, an embedding that is the head too; its group inferred."""
+
+    def rms(x, gain):
+        return gain * x / jnp.sqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-6)
+
+    def rotary(x):
+        at = jnp.arange(len(x))[:, None] / 10.0 ** (jnp.arange(size // 2) / size * 2)
+        c, s = jnp.cos(at)[:, None], jnp.sin(at)[:, None]
+        u, v = jnp.split(x, 2, -1)
+        return jnp.concatenate([u * c - v * s, u * s + v * c], -1)
+
+    def layer(h, p):
+        a = rms(h, p["g1"])
+        q, k, v = ((a @ p[n]).reshape(len(h), -1, size) for n in "qkv")
+        q, k = rotary(q), rotary(k)
+        k, v = (jnp.repeat(z, heads // groups, axis=1) for z in (k, v))
+        scores = jax.nn.softmax(jnp.einsum("thk,shk->hts", q, k))
+        h = h + jnp.einsum("hts,shk->thk", scores, v).reshape(len(h), -1) @ p["o"]
+        a = rms(h, p["g2"])
+        return h + (jax.nn.silu(a @ p["gate"]) * (a @ p["up"])) @ p["down"]
+
+    def fn(p, tokens):
+        h = p["emb"][tokens]
+        for block in p["blocks"]:
+            h = layer(h, block)
+        return rms(h, p["g3"]) @ p["emb"].T
+
+    outer, inner, d, m = heads * size, groups * size, width, 12
+    shapes = {"g1": (d,), "q": (d, outer), "k": (d, inner), "v": (d, inner), "o": (outer, d)}
+    shapes |= {"g2": (d,), "gate": (d, m), "up": (d, m), "down": (m, d)}
+    p = normal(5, emb=(11, d), g3=(d,)) | {"blocks": [normal(6 + i, **shapes) for i in range(layers)]}
+    tokens = jnp.array([0, 3, 10, 1, 2, 5, 7])
+    return fn, p, symmetry.infer(fn, p, tokens), tokens
+
+
 NETWORKS = {
     "leaky MLP": lambda: mlp("scale", lambda v: jax.nn.leaky_relu(v, 0.3)),
     "tanh MLP": lambda: mlp("sign", jnp.tanh),
@@ -183,4 +219,5 @@ NETWORKS = {
     "scanned RMSNorm transformer": transformer,
     "LSTM with a bottleneck": lstm,
     "grouped convolution": grouped_convolution,
+    "tied Llama, inferred": llama,
 }

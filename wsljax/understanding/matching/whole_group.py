@@ -92,8 +92,8 @@ def match_on_host(
             )
         ga, gb, x, y = (_spread_over(t, pairs) for t in (ga, gb, *stacks))
         tried = _joined(spec, compare, ga, gb, jax.tree.map(jnp.asarray, dict(found)), first)
-        given = [_stacked_element(spec, e, pairs) for e in ({}, *others)]
-        best = _nearest_of([_finished(spec, refine, x, y, e) for e in (tried, *given)])
+        whole = [_stacked_element(spec, e, pairs) for e in (tried, {}, *others)]  # compiled once
+        best = _nearest_of([_finished(spec, refine, x, y, e) for e in whole])
         best = jax.tree.map(lambda x: np.asarray(x[0] if single else x), best)
     floats = lambda x: jnp.asarray(x, dtype if np.issubdtype(x.dtype, np.floating) else None)  # noqa: E731
     return jax.tree.map(floats, best)
@@ -194,6 +194,7 @@ def _numbers(blocks) -> dict[str, jax.Array]:
     return {n: x for n, x in blocks.items() if jnp.issubdtype(x.dtype, jnp.inexact)}
 
 
+@jax.jit
 def _nearest_of(results: list[GroupMatch]) -> GroupMatch:
     """For each pair the nearest."""
     distances = jnp.stack([r.distance for r in results])
