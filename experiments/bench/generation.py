@@ -14,11 +14,11 @@ equivariant   the denoiser of universal neural functionals, 16 channels, 3 layer
               generator of that kind, so nothing stands beside it
 flat          the residual perceptron of width 512 that flows of flat weights use; nothing beside it
 
-Parts, all in rates: `ratio` is the published rate over ours, so that below 1 ours is the faster one:
+Parts, in seconds, of which the inverses are steps and networks a second:
 
-train         `steps_per_s`: loss, gradients and a step of AdamW on a batch
-sample        `networks_per_s`: networks drawn by 50 steps, decoding included, compilation not. The published
-              code draws `--peer-networks` of them, at once
+train         `step_s`: loss, gradients and a step of AdamW on a batch
+sample        `network_s`: for each of the networks drawn by 50 steps, decoding included, compilation not.
+              The published code draws `--peer-networks` of them, at once
 sharded       the largest difference between samples over all devices and on one; it needs several
               (`XLA_FLAGS=--xla_force_host_platform_device_count=2`)
 
@@ -230,9 +230,7 @@ class Bench:
         self.add(label, "parameters", count(trained), beside, name)
         self.add(label, "compile_s", compile_s, None, None)
         other = found.get("authors")
-        self.add(
-            label, "steps_per_s", 1 / found["ours"], None if other is None else 1 / other, name
-        )
+        self.add(label, "step_s", found["ours"], other, name)
 
     def sample(self, label: str, case: Case, worker: Worker | None) -> None:
         """Many networks, once."""
@@ -245,14 +243,14 @@ class Bench:
         arrays, rest = eqx.partition(case.model, eqx.is_array)
         asked = case.asked(n)
         program = jax.jit(draw).lower(arrays, asked).compile()
-        ours = n / self._timed(program, (arrays, asked))()
+        ours = self._timed(program, (arrays, asked))() / n
         other, name = None, None
         if worker is not None and case.peer is not None:
             some = min(self.options.peer_networks, n)
-            other = some / worker.run(do="sample", networks=some)
+            other = worker.run(do="sample", networks=some) / some
             name = f"{case.peer['peer']}, {some} at once, torch {worker.version}"
         label = f"{label}, {n} networks of 1,210 weights"
-        self.add(label, "networks_per_s", ours, other, name)
+        self.add(label, "network_s", ours, other, name)
 
     def sharded(self, label: str, case: Case) -> None:
         """Samples over all devices beside those on one."""

@@ -204,8 +204,8 @@ class LearnedMatcher(eqx.Module):
 def log_sinkhorn(x: jax.Array, rescalings: int) -> jax.Array:
     """The logarithm of the doubly stochastic matrix of ``x``, differentiated step by step.
 
-    The implicit gradient of :func:`~wsljax.understanding.matching.sinkhorn` solves a system that is singular
-    at permutations, which is where a matcher that has learned its task arrives.
+    The implicit gradient of :func:`~wsljax.understanding.matching.sinkhorn` is that of the limit; of near permutations,
+    where a matcher that has learned its task arrives, few rescalings are far from it.
 
     Example:
         >>> import jax.numpy as jnp
