@@ -65,7 +65,8 @@ class Pairs:
         params = population.params
         self.known = jax.tree.map(lambda x: x[: config.networks], params)
         others = jax.tree.map(lambda x: x[config.networks :], params)
-        self.first, self.second = (jax.tree.map(lambda x: x[k::2], others) for k in range(2))
+        self.first = jax.tree.map(lambda x: x[::2], others)
+        self.second = jax.tree.map(lambda x: x[1::2], others)
         self.spec = symmetry.infer(
             lambda p, x: function.apply(p, x), population[0], self.train[0][:4], kinds=("permutation",)
         )  # fmt: skip
