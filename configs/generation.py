@@ -108,11 +108,21 @@ def _trivial() -> dict[str, Row]:
     return found | {name: Row("baseline", name) for name in _BASELINES}
 
 
-def _learned(width: int, layers: int, channels: int, coupling: str) -> dict[str, Row]:
-    """The same flat denoiser in every way to treat symmetry, and an equivariant one."""
+def _learned(
+    width: int, layers: int, channels: int, coupling: str, narrow: int | None = None
+) -> dict[str, Row]:
+    """The same flat denoiser in every way to treat symmetry, and an equivariant one.
+
+    `narrow` is the width at which a flat one has about as many parameters as the equivariant one.
+    """
     flow = Row("flow", width=width, layers=layers)
     diffusion = replace(flow, family="diffusion")
-    return {
+    less = {} if narrow is None else {
+        "flow, raw, narrow": replace(flow, width=narrow),
+        "flow, permuted copies, narrow": replace(flow, width=narrow, form="balanced", augment=True),
+        "flow, canonical, narrow": replace(flow, width=narrow, form="canonical"),
+    }  # fmt: skip
+    return less | {
         "flow, raw": flow,
         "flow, permuted copies": replace(flow, form="balanced", augment=True),
         "flow, canonical": replace(flow, form="canonical"),
@@ -138,11 +148,11 @@ def _refitted() -> dict[str, Row]:
     return {f"refitted {n}": Row("baseline", f"raw {n}", form="refitted") for n in names}
 
 
-def _digits(width: int, channels: int, coupling: str) -> dict[str, Row]:
+def _digits(width: int, channels: int, coupling: str, narrow: int | None) -> dict[str, Row]:
     """Beside the others: all snapshots, low loss asked for, and the training data as a guide."""
     whole = Row("diffusion", form="canonical", components=0, width=width)
     asked = replace(whole, snapshots=True, ask=0.1)
-    return _trivial() | _learned(width, 2, channels, coupling) | {
+    return _trivial() | _learned(width, 2, channels, coupling, narrow) | {
         "diffusion, low loss asked": asked,
         "diffusion, low loss asked, guidance 2": replace(asked, guidance=2.0),
         **_refitted(),
@@ -185,9 +195,13 @@ def get_config(size: str = "cpu") -> Config:
     coupling = "quotient" if full else "aligned"
     training = Training(steps=100_000, batch=256) if full else Training()
     small = replace(training, steps=50_000 if full else 4000)
-    few = _trivial() | _learned(128, 2, channels, coupling)
+    narrow = {} if full else {"breast cancer": 14, "iris": 16, "digits": 7}
+    few, some = (
+        _trivial() | _learned(128, 2, channels, coupling, narrow.get(name))
+        for name in ("breast cancer", "iris")
+    )
     scaling = {
-        n: r for n, r in few.items()
+        n: r for n, r in some.items()
         if n in ("held-out networks", "aligned interpolation", "aligned soup of 16",
                  "aligned PCA Gaussian", "flow, canonical", "diffusion, canonical",
                  "diffusion, canonical, all components")
@@ -198,13 +212,13 @@ def get_config(size: str = "cpu") -> Config:
         studies={
             "breast cancer": Study("breast_cancer", few, training_runs=50, held_out_runs=50,
                                    training=small),
-            "iris, 50": Study("iris", few, training_runs=50, held_out_runs=50, training=small),
+            "iris, 50": Study("iris", some, training_runs=50, held_out_runs=50, training=small),
             "iris, 500": Study("iris", scaling, models=5500, training_runs=500, held_out_runs=500,
                                training=small),
             "iris, 5000": Study("iris", scaling, models=5500, training_runs=5000,
                                 held_out_runs=500, training=small),
-            "digits": Study("digits", _digits(width, channels, coupling), models=1280, training_runs=1024,
-                            held_out_runs=256, training=training,
+            "digits": Study("digits", _digits(width, channels, coupling, narrow.get("digits")),
+                            models=1280, training_runs=1024, held_out_runs=256, training=training,
                             refit={"steps": 360, "rate": 0.1, "temperature": 2.0}),
             "sine networks, one start": Study("sirens_shared", _sirens(width, channels, coupling),
                                               training=small, refit=refit, **drawn),

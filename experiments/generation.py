@@ -5,9 +5,9 @@ sine networks that draw digits, fits flows and diffusion to them - to networks a
 units, to canonical ones, with paths through the quotient, with an equivariant denoiser - and judges all that they
 draw, none left out, in one table: quality, novelty in weights, up to symmetry and of functions, copying, diversity.
 Nothing is selected on test data; rows that read training data while or after they draw say so by
-"gradient" or "steps after". Networks that are "refitted" lie about one new start: far from all training
-networks, good, and close to each other, so read 1-NNA and coverage beside their novelty. What has been done is
-kept; an interrupted run goes on.
+"gradient" or "steps after"; "narrow" denoisers have as many parameters as the equivariant one. Networks that are
+"refitted" lie about one new start: far from all training networks, good, and close to each other, so read
+1-NNA and coverage beside their novelty. What has been done is kept; an interrupted run goes on.
 """
 
 from __future__ import annotations
