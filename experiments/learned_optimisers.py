@@ -63,7 +63,7 @@ def run(config: Config, folder: Path, *, data: Any, command: str, quiet: bool) -
     for name, widths in config.networks.items():
         study = Study(config, name, found, quiet)
         own = {**about, "network": name, "widths": widths, "weights": study.near.weights}
-        for kind, seeds in ((Tuned, 1), (Learned, config.seeds)):
+        for kind, seeds in ((Tuned, min(1, config.seeds)), (Learned, config.seeds)):
             wanted = {f"{name}: {row}": e for row, e in config.rows.items() if isinstance(e, kind)}
             rows |= run_rows(
                 wanted, seeds, study.one, folder / "rows.jsonl", about=own, quiet=quiet
@@ -252,12 +252,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     )
     parser.add_argument("--networks", nargs="*", choices=tuple(NETWORKS), help="default all")
     parser.add_argument("--rows", nargs="*", help="rows of the table; default all")
+    parser.add_argument("--seeds", type=int, help="trainings of each row; 0: show what is there")
     parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args(arguments)
     config = get_config(given.size)
     if given.dataset:
         config = dataclasses.replace(config, dataset=given.dataset)
+    if given.seeds is not None:
+        config = dataclasses.replace(config, seeds=given.seeds)
     for name in ("networks", "rows"):
         wanted, known = getattr(given, name), getattr(config, name)
         if wanted:
@@ -267,6 +270,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     folder = given.folder or Path("runs/learned_optimisers") / f"{config.dataset}_{given.size}"
     command = f"python -m experiments.learned_optimisers --size {given.size}"
     command += f" --dataset {given.dataset}" if given.dataset else ""
+    command += f" --networks {' '.join(given.networks)}" if given.networks else ""
+    command += f" --seeds {given.seeds}" if given.seeds is not None else ""
     command += " --data FOLDER" if given.data else ""
     return run(config, folder, data=given.data, command=command, quiet=given.quiet)
 
