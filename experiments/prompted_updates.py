@@ -55,8 +55,9 @@ def run(
 ) -> dict[str, Any]:
     """The study; returns what is written to `results.json` in `out` (default: the folder)."""
     about = {
-        f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name != "rows"
-    }
+        f.name: getattr(config, f.name)
+        for f in dataclasses.fields(config) if f.name not in ("rows", "seeds")
+    }  # fmt: skip
     made: dict[str, Any] = {}
 
     def one(row: Row, seed: int) -> dict[str, Any]:
@@ -231,14 +232,18 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--folder", type=Path, help="default runs/prompted_updates/<size>")
     parser.add_argument("--out", type=Path, help="of results.json; default: the folder")
     parser.add_argument("--rows", nargs="+", help="default all")
+    parser.add_argument("--seeds", type=int, help="trainings of each row; 0: show what is there")
     parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args(arguments)
     config = get_config(given.size)
     if given.rows is not None:
         config = dataclasses.replace(config, rows=chosen_rows(dict(config.rows), given.rows))
+    if given.seeds is not None:
+        config = dataclasses.replace(config, seeds=given.seeds)
     folder = given.folder or Path("runs") / "prompted_updates" / given.size
     command = f"python -m experiments.prompted_updates --size {given.size}"
+    command += f" --seeds {given.seeds}" if given.seeds is not None else ""
     command += " --data FOLDER" if given.data else ""
     return run(config, folder, data=given.data, command=command, quiet=given.quiet, out=given.out)
 
