@@ -282,6 +282,22 @@ def test_copies_are_found_in_the_quotient(audit, networks):
     assert "copies" in names and "z_u_saturated" in names
 
 
+def test_the_unit_of_distance_from_some_of_the_training_networks(audit, networks):
+    training, held_out = networks.take(slice(0, 12)), networks.take(slice(12, 24))
+    options = {"data": DATA, "key": jax.random.key(0), "resamples": 10}
+    usual = lambda **more: Audit(training, held_out, **options, **more).held_out_report()  # noqa: E731
+    whole, enough, few = usual(), usual(sampled=12), usual(sampled=5)
+    name = "quotient/usual distance"
+    assert enough[name] == whole[name] == audit.held_out_report()[name]
+    # the nearest is sought among all: each distance is one of those that all have
+    settled = audit.known("training").settled
+    apart = audit.quotient.matrix(settled, settled)
+    np.fill_diagonal(apart, np.inf)
+    assert np.abs(apart.min(1) - few[name]).min() < 1e-5 * few[name]
+    with pytest.raises(ValueError, match="sampled"):
+        usual(sampled=1)
+
+
 def test_held_out_networks_are_new(audit):
     report = audit.held_out_report()
     assert 0.7 < report["quotient/ratio"] < 1.4

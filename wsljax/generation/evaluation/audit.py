@@ -70,6 +70,7 @@ class Audit:
         ratios: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
         bars: Sequence[float] = (0.1, 0.5),
         candidates: int | None = 32,
+        sampled: int = 1024,
         diversity: int = 128,
         resamples: int = 1000,
     ):
@@ -86,7 +87,9 @@ class Audit:
                 "`training` needs two networks at least, to be compared with each other."
             )
         inputs, targets = data if data is not None else (probes, None)
-        self.inputs, self.function = inputs, function
+        if sampled < 2:
+            raise ValueError(f"`sampled` is {sampled}; it is a number of networks, two at least.")
+        self.inputs, self.function, self.sampled = inputs, function, sampled
         self.targets = None if targets is None else np.asarray(targets)
         self.scoring = Scoring(scores, targets)
         self.key, self.resamples = key, resamples
@@ -207,7 +210,11 @@ class Audit:
         runs = training.runs
         if len(np.unique(runs)) == 1:  # flagged: then at least not with itself
             runs = np.arange(len(runs))
-        among, others = (runs, runs), (held_out.runs, training.runs)
+        chosen = np.arange(len(runs))
+        if len(runs) > self.sampled:  # every distance would be the square of a large zoo
+            chosen = np.asarray(jax.random.permutation(self._key("usual"), len(runs)))[: self.sampled]
+        some = training.take(chosen)
+        among, others = (runs[chosen], runs), (held_out.runs, training.runs)
         names = ["weights", "quotient"]
         if training.outputs is not None:
             names.append("outputs" if training.classes is None else "predictions")
@@ -215,7 +222,7 @@ class Audit:
             others = None
         return {
             n: (
-                usual_distance(self._nearest(n, training, among)),
+                usual_distance(self._nearest(n, some, among)),
                 self._nearest(n, held_out, others).distance,
             )
             for n in names

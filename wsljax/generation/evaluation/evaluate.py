@@ -27,6 +27,7 @@ def evaluate(
     ratios: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
     bars: Sequence[float] = (0.1, 0.5),
     candidates: int | None = 32,
+    sampled: int = 1024,
     diversity: int = 128,
     resamples: int = 1000,
 ) -> Report:
@@ -52,6 +53,7 @@ def evaluate(
         ratios: thresholds of N&P.
         bars: quantiles of the quality of training networks that N&P asks for.
         candidates: of the search in the quotient, see `Quotient`; None is exact.
+        sampled: training networks, at most, drawn at random, whose nearest others give the unit of distance.
         diversity: networks of each kind in the matrices of distances behind 1-NNA, coverage and MMD.
         resamples: of bootstrap intervals.
 
@@ -77,7 +79,7 @@ def evaluate(
     """
     audit = Audit(
         training, held_out, key=key, data=data, probes=probes, function=function, scores=scores,
-        spec=spec, ratios=ratios, bars=bars, candidates=candidates, diversity=diversity,
-        resamples=resamples,
+        spec=spec, ratios=ratios, bars=bars, candidates=candidates, sampled=sampled,
+        diversity=diversity, resamples=resamples,
     )  # fmt: skip
     return audit.report(samples, name)
