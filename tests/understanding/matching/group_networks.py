@@ -205,7 +205,9 @@ def llama(width=8, heads=4, groups=2, size=4, layers=1):
     outer, inner, d, m = heads * size, groups * size, width, 12
     shapes = {"g1": (d,), "q": (d, outer), "k": (d, inner), "v": (d, inner), "o": (outer, d)}
     shapes |= {"g2": (d,), "gate": (d, m), "up": (d, m), "down": (m, d)}
-    p = normal(5, emb=(11, d), g3=(d,)) | {"blocks": [normal(6 + i, **shapes) for i in range(layers)]}
+    p = normal(5, emb=(11, d), g3=(d,)) | {
+        "blocks": [normal(6 + i, **shapes) for i in range(layers)]
+    }
     tokens = jnp.array([0, 3, 10, 1, 2, 5, 7])
     return fn, p, symmetry.infer(fn, p, tokens), tokens
 

@@ -212,7 +212,9 @@ class Audit:
             runs = np.arange(len(runs))
         chosen = np.arange(len(runs))
         if len(runs) > self.sampled:  # every distance would be the square of a large zoo
-            chosen = np.asarray(jax.random.permutation(self._key("usual"), len(runs)))[: self.sampled]
+            chosen = np.asarray(jax.random.permutation(self._key("usual"), len(runs)))[
+                : self.sampled
+            ]
         some = training.take(chosen)
         among, others = (runs[chosen], runs), (held_out.runs, training.runs)
         names = ["weights", "quotient"]
