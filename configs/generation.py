@@ -208,7 +208,7 @@ def get_config(size: str = "cpu") -> Config:
     }  # fmt: skip
     sirens = _sirens(width, channels, coupling)
     if not full:
-        sirens.pop("flow, quotient coupling")  # each batch aligned: an hour on two cores
+        sirens.pop("flow, quotient coupling")  # aligns every batch, of two layers
     refit = {"steps": 150, "rate": 2e-3}
     drawn = {"count": 500, "diversity": 32, "candidates": 2}
     return Config(

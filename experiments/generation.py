@@ -24,7 +24,7 @@ from experiments._generation.drawn import Source, draw
 from experiments._generation.judged import Judge
 from experiments._generation.report import figure, table
 from experiments._generation.zoos import open_zoo
-from experiments._metanetworks.study import chosen_rows
+from experiments._metanetworks.study import add_seeds, chosen_rows, with_seeds
 from experiments._metanetworks.table import report, run_rows
 from wsljax import train
 
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     )
     parser.add_argument("--studies", nargs="+", help="default all")
     parser.add_argument("--rows", nargs="+", help="rows of them; default all")
-    parser.add_argument("--seeds", type=int, help="trainings of each row; 0: show what is there")
+    add_seeds(parser)
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args(arguments)
     config = get_config(given.size)
@@ -109,9 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         config = dataclasses.replace(config, studies={n: s for n, s in studies.items() if s.rows})
     folder = given.folder or Path("runs") / "generation" / given.size
     command = f"python -m experiments.generation --size {given.size}"
-    if given.seeds is not None:
-        config = dataclasses.replace(config, seeds=given.seeds)
-        command += f" --seeds {given.seeds}"
+    config, command = with_seeds(config, command, given.seeds)
     return run(config, folder, command=command, quiet=given.quiet, out=given.out)
 
 

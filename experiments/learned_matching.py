@@ -13,7 +13,7 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import optax
 from configs._metanetworks import SIZES
 from configs.learned_matching import Config, Row, get_config
 from experiments._digits import load_digits
-from experiments._metanetworks.study import chosen_rows
+from experiments._metanetworks.study import add_seeds, chosen_rows, with_seeds
 from experiments._metanetworks.table import report, run_rows, text
 from wsljax import representation, symmetry, train, zoo
 from wsljax.applications.learned_matching import LearnedMatcher, fit_matcher, share_found
@@ -38,10 +38,11 @@ SCORES = ("distance", "loss_barrier", "accuracy_barrier", "copies_found", "milli
 def run(config: Config, folder: Path, *, command: str, quiet: bool = False) -> dict[str, Any]:
     """The study; returns what is written to `results.json` in the folder."""
     about = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("rows", "seeds")}
-    pairs = Pairs(config, quiet)
+    pairs = cache(lambda: Pairs(config, quiet))  # networks are trained only if a row is missing
     rows = run_rows(
-        config.rows, config.seeds, pairs.one, folder / "rows.jsonl", about=about, quiet=quiet
-    )
+        config.rows, config.seeds, lambda row, seed: pairs().one(row, seed), folder / "rows.jsonl",
+        about=about, quiet=quiet,
+    )  # fmt: skip
     if not quiet:
         print(text(rows, SCORES))
     return report(folder / "results.json", command=command, about=about, rows=rows)
@@ -70,14 +71,14 @@ class Pairs:
         self.spec = symmetry.infer(
             lambda p, x: function.apply(p, x), population[0], self.train[0][:4], kinds=("permutation",)
         )  # fmt: skip
-        self.matchers: dict[Any, tuple[LearnedMatcher, float]] = {}
+        self.matchers: dict[Any, LearnedMatcher] = {}
 
     def one(self, row: Row, seed: int) -> dict[str, Any]:
         """Scores of a row."""
         start = time.perf_counter()
         find = self._finder(row, seed)
         ready = time.perf_counter()
-        elements = find(self.first, self.second)
+        jax.block_until_ready(find(self.first, self.second))  # compiled
         begun = time.perf_counter()
         elements = jax.block_until_ready(find(self.first, self.second))
         seconds = time.perf_counter() - begun
@@ -107,8 +108,7 @@ class Pairs:
         """Loss and accuracy on test images."""
         x, y = self.test
         said = self.apply(params, x)
-        loss = optax.softmax_cross_entropy_with_integer_labels(said, y)
-        return jnp.mean(loss), jnp.mean(said.argmax(-1) == y)
+        return _loss(said, y), jnp.mean(said.argmax(-1) == y)
 
     def _copies(self) -> tuple[Any, Any]:
         """Elements, and copies of the first networks with half the most noise, that these bring back."""
@@ -157,8 +157,7 @@ class Pairs:
         x, y = (z[: config.images] for z in self.train)
 
         def loss(params: Any) -> jax.Array:
-            said = self.apply(params, x)
-            return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(said, y))
+            return _loss(self.apply(params, x), y)
 
         rate = optax.warmup_cosine_decay_schedule(
             0.0, config.matcher_rate, max(1, steps // 10), max(2, steps)
@@ -170,6 +169,10 @@ class Pairs:
                 noise=config.noise, planted=row.planted, between=row.between,
                 loss=loss if row.between else None,
             ).model  # fmt: skip
+
+
+def _loss(said: jax.Array, labels: jax.Array) -> jax.Array:
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(said, labels))
 
 
 def _apart(firsts: Any, seconds: Any) -> jax.Array:
@@ -190,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="experiments.learned_matching", description=__doc__)
     parser.add_argument("--size", choices=SIZES, default="cpu")
     parser.add_argument("--rows", nargs="*", help="rows of the table; default all")
-    parser.add_argument("--seeds", type=int, help="trainings of each row")
+    add_seeds(parser)
     parser.add_argument("--folder", type=Path, help="default runs/learned_matching/<size>")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args(arguments)
@@ -198,9 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     command = f"python -m experiments.learned_matching --size {given.size}"
     if given.rows is not None:
         config = dataclasses.replace(config, rows=chosen_rows(dict(config.rows), given.rows))
-    if given.seeds is not None:
-        config = dataclasses.replace(config, seeds=given.seeds)
-        command += f" --seeds {given.seeds}"
+    config, command = with_seeds(config, command, given.seeds)
     folder = given.folder or Path("runs/learned_matching") / given.size
     return run(config, folder, command=command, quiet=given.quiet)
 

@@ -30,6 +30,7 @@ from configs._metanetworks import SIZES
 from configs.learned_optimisers import Config, Learned, Tuned, get_config
 from experiments._learned_optimisers_report import figure
 from experiments._learned_optimisers_tasks import NETWORKS, Images, Problem, load, problem
+from experiments._metanetworks.study import add_seeds, with_seeds
 from experiments._metanetworks.table import report, run_rows, text
 from wsljax import train
 from wsljax.applications import OptimiserNetwork, learned_optimiser, meta_train
@@ -252,15 +253,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     )
     parser.add_argument("--networks", nargs="*", choices=tuple(NETWORKS), help="default all")
     parser.add_argument("--rows", nargs="*", help="rows of the table; default all")
-    parser.add_argument("--seeds", type=int, help="trainings of each row; 0: show what is there")
+    add_seeds(parser)
     parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args(arguments)
     config = get_config(given.size)
     if given.dataset:
         config = dataclasses.replace(config, dataset=given.dataset)
-    if given.seeds is not None:
-        config = dataclasses.replace(config, seeds=given.seeds)
     for name in ("networks", "rows"):
         wanted, known = getattr(given, name), getattr(config, name)
         if wanted:
@@ -271,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     command = f"python -m experiments.learned_optimisers --size {given.size}"
     command += f" --dataset {given.dataset}" if given.dataset else ""
     command += f" --networks {' '.join(given.networks)}" if given.networks else ""
-    command += f" --seeds {given.seeds}" if given.seeds is not None else ""
+    config, command = with_seeds(config, command, given.seeds)
     command += " --data FOLDER" if given.data else ""
     return run(config, folder, data=given.data, command=command, quiet=given.quiet)
 

@@ -24,7 +24,7 @@ from configs._metanetworks import SIZES
 from configs.prompted_updates import Config, Row, get_config
 from experiments._generation.zoos import GeneratedFrom
 from experiments._metanetworks.populations import place, population
-from experiments._metanetworks.study import chosen_rows
+from experiments._metanetworks.study import add_seeds, chosen_rows, with_seeds
 from experiments._metanetworks.table import report, run_rows, text
 from experiments._zoo import data as sources
 from wsljax import train, zoo
@@ -232,18 +232,16 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--folder", type=Path, help="default runs/prompted_updates/<size>")
     parser.add_argument("--out", type=Path, help="of results.json; default: the folder")
     parser.add_argument("--rows", nargs="+", help="default all")
-    parser.add_argument("--seeds", type=int, help="trainings of each row; 0: show what is there")
+    add_seeds(parser)
     parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args(arguments)
     config = get_config(given.size)
     if given.rows is not None:
         config = dataclasses.replace(config, rows=chosen_rows(dict(config.rows), given.rows))
-    if given.seeds is not None:
-        config = dataclasses.replace(config, seeds=given.seeds)
     folder = given.folder or Path("runs") / "prompted_updates" / given.size
     command = f"python -m experiments.prompted_updates --size {given.size}"
-    command += f" --seeds {given.seeds}" if given.seeds is not None else ""
+    config, command = with_seeds(config, command, given.seeds)
     command += " --data FOLDER" if given.data else ""
     return run(config, folder, data=given.data, command=command, quiet=given.quiet, out=given.out)
 

@@ -27,7 +27,7 @@ import jax
 
 from configs._metanetworks import SIZES
 from configs.rebasin import Config, Row, get_config
-from experiments._metanetworks.study import chosen_rows
+from experiments._metanetworks.study import add_seeds, chosen_rows, with_seeds
 from experiments._metanetworks.table import report, run_rows
 from experiments._rebasin.measure import fitted, lines, merges
 from experiments._rebasin.published import beside
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="experiments.rebasin", description=__doc__)
     parser.add_argument("--size", choices=SIZES, default="cpu")
     parser.add_argument("--rows", nargs="*", help="rows of the table; default all")
-    parser.add_argument("--seeds", type=int, help="pairs of each row")
+    add_seeds(parser)
     parser.add_argument("--folder", type=Path, help="default runs/rebasin/<size>")
     parser.add_argument("--out", type=Path, help="results.json and figures go there, too")
     parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
@@ -112,9 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     command = f"python -m experiments.rebasin --size {given.size}"
     if given.rows is not None:
         config = dataclasses.replace(config, rows=chosen_rows(dict(config.rows), given.rows))
-    if given.seeds is not None:
-        config = dataclasses.replace(config, seeds=given.seeds)
-        command += f" --seeds {given.seeds}"
+    config, command = with_seeds(config, command, given.seeds)
     command += " --data FOLDER" if given.data else ""
     folder = given.folder or Path("runs/rebasin") / given.size
     return run(config, folder, data=given.data, command=command, quiet=given.quiet, out=given.out)

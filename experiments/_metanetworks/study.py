@@ -59,7 +59,7 @@ def command_line(
     parser.add_argument(
         "--steps", type=int, help="optimiser steps of each training; default by size"
     )
-    parser.add_argument("--seeds", type=int, help="trainings of each row; 0: show what is there")
+    add_seeds(parser)
     parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
     parser.add_argument("--quiet", action="store_true")
     if published:
@@ -98,6 +98,18 @@ def command_line(
             )
         more["published"] = (place, theirs) if place else None
     return run(config, folder, data=given.data, command=command, quiet=given.quiet, **more)
+
+
+def add_seeds(parser: argparse.ArgumentParser) -> None:
+    """The option that `with_seeds` reads."""
+    parser.add_argument("--seeds", type=int, help="trainings of each row; 0: show what is there")
+
+
+def with_seeds(config: Any, command: str, seeds: int | None) -> tuple[Any, str]:
+    """A config whose `seeds` are those that were asked for, and the command with them."""
+    if seeds is None:
+        return config, command
+    return dataclasses.replace(config, seeds=seeds), f"{command} --seeds {seeds}"
 
 
 def chosen_rows(rows: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
