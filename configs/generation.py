@@ -44,6 +44,9 @@ class Row:
     """Steps of Adam on the training data that each drawn network takes."""
     rate_after: float = 0.02
     """Their rate."""
+    by_class: bool = False
+    """Of sine networks: whether the class of the image is told, and each class asked for as often. A
+    baseline is then one of each class."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,31 @@ def _sirens(width: int, channels: int, coupling: str) -> dict[str, Row]:
     }  # fmt: skip
 
 
+def _mnist_sirens(width: int, components: int) -> dict[str, Row]:
+    """Without and with the class told; of one start, so that nothing need be aligned."""
+    baselines = (
+        "training network + 0.1 sd", "raw interpolation", "raw soup of 16", "raw PCA Gaussian",
+        "raw kernel density",
+    )  # fmt: skip
+    raw = Row("diffusion", width=width, layers=3)
+    some = replace(raw, components=components)
+    told = replace(some, by_class=True)
+    gaussian = Row("baseline", "raw PCA Gaussian", by_class=True)
+    return {
+        "held-out networks": Row("held-out"),
+        **{name: Row("baseline", name) for name in baselines},
+        "PCA Gaussian of each class": gaussian,
+        "interpolation within a class": replace(gaussian, baseline="raw interpolation"),
+        "diffusion, raw": raw,
+        "diffusion, principal components": some,
+        "flow, principal components": replace(some, family="flow"),
+        "diffusion by class": told,
+        "diffusion by class, guidance 2": replace(told, guidance=2.0),
+        "flow by class": replace(told, family="flow"),
+        "flow by class, guidance 2": replace(told, family="flow", guidance=2.0),
+    }
+
+
 def get_config(size: str = "cpu") -> Config:
     """The study at a size: "smoke", "cpu" or "full"."""
     if size not in SIZES:
@@ -227,6 +255,9 @@ def get_config(size: str = "cpu") -> Config:
                                               training=small, refit=refit, **drawn),
             "sine networks, own starts": Study("sirens_own", sirens,
                                                training=small, refit=refit, **drawn),
+            "MNIST sine networks": Study("mnist_sirens", _mnist_sirens(2 * width, 128),
+                                         zoo_size=size if full else "small", training=small,
+                                         **drawn),
         },
         seeds=3 if full else 1,
     )  # fmt: skip
@@ -249,4 +280,13 @@ def _smoke() -> Config:
         "tiny", training_runs=8, held_out_runs=6, training=training,
         refit={"steps": 3, "rate": 1e-3}, count=6, diversity=4, candidates=1,
     )  # fmt: skip
-    return Config(studies={"digits": digits, "sine networks, own starts": sines}, resamples=10)
+    by_class = replace(tiny, form="raw", components=2, by_class=True, guidance=2.0)
+    gaussian = Row("baseline", "raw PCA Gaussian", by_class=True)
+    mnist = Study(
+        "mnist_sirens", held_out | {"PCA Gaussian of each class": gaussian, "diffusion by class": by_class},
+        "tiny", training=training, count=10, diversity=4, candidates=1,
+    )  # fmt: skip
+    studies = {
+        "digits": digits, "sine networks, own starts": sines, "MNIST sine networks": mnist,
+    }  # fmt: skip
+    return Config(studies=studies, resamples=10)

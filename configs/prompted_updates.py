@@ -16,11 +16,14 @@ class Row:
     """"diffusion", or without any training "start" (nothing is changed) or "retrieval" (the training
     checkpoint whose loss is nearest to what is asked)."""
     method: str | None = None
-    """Of an equivariant denoiser; None: the transformer of G.pt."""
+    """Of the denoiser: an equivariant one, or "flat"; None: the transformer of G.pt."""
     width: int = 128
     layers: int = 3
     moved: bool = True
-    """Whether start and target are moved by permutations in training, for a transformer."""
+    """Whether start and target are moved by permutations in training, unless the denoiser is equivariant."""
+    aligned: bool = False
+    """Whether runs are aligned first: each moved, as a whole, so that its last checkpoint lies next to the
+    others'."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,16 @@ class Config:
     """Length of a run."""
     snapshots: tuple[int, ...] = (0, 5, 10, 20, 40, 80, 160)
     """Steps after which a run is stored, beside the last."""
-    pairs: int = 60_000
+    pairs: int = 200_000
     """Pairs of checkpoints of one run to learn from."""
-    steps: int = 4000
+    steps: int = 6000
     """Of the fit."""
     batch: int = 128
     learning_rate: float = 1e-3
     """Of AdamW at its peak."""
     average: float = 0.998
-    sampler_steps: int = 50
+    sampler_steps: tuple[int, ...] = (50, 1)
+    """Of the samplers that are judged: many draw one network of those that are likely, one step says their mean."""
     levels: int = 9
     """Losses that are asked for: quantiles of those of the training checkpoints, evenly spaced."""
     starts: int = 256
@@ -63,10 +67,13 @@ def get_config(size: str = "cpu") -> Config:
         raise ValueError(f"size {size!r}: there are {', '.join(SIZES)}.")
     untrained = {"the start": Row("start"), "nearest training loss": Row("retrieval")}
     if size == "smoke":
-        few = untrained | {"transformer": Row("diffusion", width=16, layers=1)}
+        few = untrained | {
+            "transformer": Row("diffusion", width=16, layers=1),
+            "flat, aligned runs": Row("diffusion", "flat", 8, 1, moved=False, aligned=True),
+        }
         return Config(
             runs=24, held_out_runs=8, network_steps=40, snapshots=(0, 10), pairs=60, steps=10,
-            batch=8, sampler_steps=2, levels=3, starts=6, seeds=1, rows=few,
+            batch=8, sampler_steps=(2, 1), levels=3, starts=6, seeds=1, rows=few,
         )  # fmt: skip
     full = size == "full"
     width = 512 if full else 128
@@ -74,6 +81,9 @@ def get_config(size: str = "cpu") -> Config:
         "transformer": Row("diffusion", width=width, layers=6 if full else 3),
         "transformer, as they are": Row("diffusion", width=width, layers=6 if full else 3, moved=False),
         "equivariant": Row("diffusion", "universal", width=64 if full else 16, layers=3),
+        "flat, aligned runs": Row(
+            "diffusion", "flat", width=1024 if full else 384, layers=3, moved=False, aligned=True
+        ),
     }  # fmt: skip
     if not full:
         return Config(rows=rows)

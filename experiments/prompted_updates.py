@@ -4,13 +4,15 @@
 learns to go from a checkpoint to a later one of the same run whose loss is told, and then asks untrained
 networks of other runs for losses all over the range: how near comes what is achieved? Beside it stand two
 answers that need no learning: the start itself, and the training checkpoint whose loss is nearest, which
-is exact and a copy. Nothing is selected. What has been done is kept; an interrupted run goes on.
+is exact and a copy. Each denoiser is asked with many steps, for one of the networks that are likely, and with
+one step, for their mean. Nothing is selected. What has been done is kept; an interrupted run goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,9 +31,11 @@ from experiments._metanetworks.table import report, run_rows, text
 from experiments._zoo import data as sources
 from wsljax import train, zoo
 from wsljax.generation import evaluation, fit
-from wsljax.generation.families import g_pt, prompt, updates
+from wsljax.generation.families import align_runs, g_pt, prompt, updates
+from wsljax.generation.samplers import DDIM, Ancestral
 
 LOG_LOSS = "log_loss"
+SHOWN = ("correlation", "slope", "log error", "lowest/loss", "lowest/accuracy", "lowest/ratio")
 
 
 class Asked(NamedTuple):
@@ -67,12 +71,21 @@ def run(
         key = jax.random.key(seed)
         steps = config.steps if row.family == "diffusion" else 1
         with train.progress(steps, row.family, enabled=False if quiet else None) as bar:
-            answer, about_fit = _answers(row, asked, config, key, bar)
-        return {"scores": scores(asked, answer), "curve": curve(asked, answer), **about_fit}
+            answers, about_fit = _answers(row, asked, config, key, bar)
+        found = {
+            f"{steps} steps/{name}" if steps else name: value
+            for steps, answer in answers.items()
+            for name, value in scores(asked, answer).items()
+        }
+        curves = {str(steps): curve(asked, answer) for steps, answer in answers.items()}
+        return {"scores": found, "curves": curves, **about_fit}
 
     rows = run_rows(config.rows, config.seeds, one, folder / "rows.jsonl", about=about, quiet=quiet)
     if not quiet:
-        print(text(rows, ("correlation", "slope", "log error", "lowest/accuracy", "lowest/ratio")))
+        for steps in (0, *config.sampler_steps):
+            names = [f"{steps} steps/{n}" if steps else n for n in SHOWN]
+            some = {n: r for n, r in rows.items() if names[0] in r["scores"]}
+            print(text(some, tuple(names)))
     out = folder if out is None else out
     return report(out / "results.json", command=command, about=about, rows=rows)
 
@@ -130,43 +143,53 @@ def log_losses(
     return jnp.nan_to_num(found, nan=20.0, posinf=20.0)
 
 
-def _answers(row: Row, asked: Asked, config: Config, key: jax.Array, log: Any) -> tuple[Any, dict]:
-    """Networks `(levels, starts, ...)`, and what their making took."""
+def _answers(
+    row: Row, asked: Asked, config: Config, key: jax.Array, log: Any
+) -> tuple[dict[int, Any], dict[str, Any]]:
+    """Networks `(levels, starts, ...)` by the steps of the sampler (0: there is none), and what they took."""
     count = len(asked.has)
     if row.family == "start":
         same = lambda x: jnp.broadcast_to(x, (len(asked.levels), *x.shape))  # noqa: E731
-        return jax.tree.map(lambda x: same(jnp.asarray(x)), asked.start), {"parameters": None}
-    training = asked.opened.training
+        return {0: jax.tree.map(lambda x: same(jnp.asarray(x)), asked.start)}, {"parameters": None}
+    training, start = asked.opened.training, asked.start
     if row.family == "retrieval":
         logs = np.asarray(training.columns[LOG_LOSS])
         near = [np.argsort(np.abs(logs - level))[:count] for level in asked.levels]
         found = training.take(np.concatenate(near)).params
         shape = (len(asked.levels), count)
-        return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), found), {"parameters": None}
-    keys = jax.random.split(key, 4)
+        near = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), found)
+        return {0: near}, {"parameters": None}
+    began = time.perf_counter()
+    keys = jax.random.split(key, 5)
+    if row.aligned:
+        runs = align_runs(training, key=keys[4])
+        training, start = runs.population, runs.align(start)
     pairs = updates(training, LOG_LOSS, key=keys[0], n=config.pairs)
     model = g_pt(
-        pairs, key=keys[1], width=row.width, layers=row.layers, method=row.method, moved=row.moved,
-        steps=config.sampler_steps,
-    )  # fmt: skip
+        pairs, key=keys[1], width=row.width, layers=row.layers, method=row.method, moved=row.moved
+    )
     rate = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, max(1, config.steps // 10), max(2, config.steps)
     )
-    found = fit(
+    fitted = fit(
         model, pairs.population, condition=pairs.condition, steps=config.steps,
         batch_size=config.batch, optimiser=optax.adamw(rate, weight_decay=1e-2), key=keys[2],
         average=config.average, log=log,
     )  # fmt: skip
-    answers = []
-    for number, level in enumerate(asked.levels):
-        condition = prompt(asked.start, asked.has, float(level))
-        drawn = found.generator.sample(
-            jax.random.fold_in(keys[3], number), count, condition=condition, at_once=128
-        )
-        answers.append(drawn)
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *answers)
-    size = sum(x.size for x in jax.tree.leaves(found.generator.net) if hasattr(x, "size"))
-    return stacked, {"parameters": size, "history": found.history}
+    answers = {}
+    for steps in config.sampler_steps:
+        sampler = Ancestral(steps) if steps > 1 else DDIM(1)
+        drawn = [
+            fitted.generator.sample(
+                jax.random.fold_in(keys[3], number), count, at_once=128, sampler=sampler,
+                condition=prompt(start, asked.has, float(level)),
+            )
+            for number, level in enumerate(asked.levels)
+        ]  # fmt: skip
+        answers[steps] = jax.tree.map(lambda *x: jnp.stack(x), *drawn)
+    size = sum(x.size for x in jax.tree.leaves(fitted.generator.net) if hasattr(x, "size"))
+    seconds = time.perf_counter() - began
+    return answers, {"parameters": size, "seconds": seconds, "history": fitted.history}
 
 
 def _achieved(asked: Asked, answers: Any) -> np.ndarray:

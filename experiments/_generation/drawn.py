@@ -17,7 +17,7 @@ from experiments._generation.steps_after import NewStart, StepsAfter
 from experiments._generation.zoos import GeneratedFrom, open_zoo
 from wsljax import zoo
 from wsljax.generation import Diffusion, Flow, Generator, TaskGradient, baselines, fit
-from wsljax.generation.conditions import Dropped, VectorCondition
+from wsljax.generation.conditions import ClassCondition, Dropped, VectorCondition
 from wsljax.generation.couplings import Aligned, QuotientTransport
 from wsljax.generation.denoisers import EquivariantDenoiser, FlatDenoiser
 from wsljax.generation.processes import (
@@ -36,6 +36,7 @@ from wsljax.generation.spaces import (
 )
 
 TOLD = 64
+CLASSES = 10
 LOSS = "train_cross_entropy"
 LEAST_NOISE, MOST_NOISE = 0.01, 20.0
 TASK_FLOOR, TASK_POWER = 0.3, 1.5
@@ -47,12 +48,14 @@ class Drawn(NamedTuple):
     parameters: of what was fitted, or None.
     seconds: of fitting and drawing, compilation included.
     history: of the fit.
+    asked: the class that each was asked to draw, or None.
     """
 
     networks: Any
     parameters: int | None
     seconds: float
     history: list[dict[str, float]]
+    asked: np.ndarray | None = None
 
 
 class Source:
@@ -128,12 +131,15 @@ def draw(row: Row, source: Source, seed: int, *, log: Any = None) -> Drawn:
     if row.family == "held-out":
         return Drawn(source.zoo.held_out.params, None, 0.0, [])
     parameters, history, options = None, [], {}
-    if row.family == "baseline":
+    asked = np.arange(count) % CLASSES if row.by_class else None
+    if row.family == "baseline" and row.by_class:
+        generator, options = _OfEachClass(source, row), {"condition": asked}
+    elif row.family == "baseline":
         generator = source.baselines(row.form)[row.baseline]
     elif row.family == "start":
         generator = NewStart(training.function)
     else:
-        generator, history, options = _fitted(row, source, fit_key, count, log)
+        generator, history, options = _fitted(row, source, fit_key, count, asked, log)
         arrays = jax.tree.leaves(generator.net)
         parameters = sum(x.size for x in arrays if hasattr(x, "size"))
     if row.steps_after:
@@ -141,10 +147,36 @@ def draw(row: Row, source: Source, seed: int, *, log: Any = None) -> Drawn:
             generator, source.loss(), source.zoo.trained_on, row.steps_after, row.rate_after
         )
     networks = jax.block_until_ready(generator.sample(draw_key, count, at_once=128, **options))
-    return Drawn(networks, parameters, time.perf_counter() - began, history)
+    return Drawn(networks, parameters, time.perf_counter() - began, history, asked)
 
 
-def _fitted(row: Row, source: Source, key: jax.Array, count: int, log: Any) -> Any:
+class _OfEachClass:
+    """A trivial baseline of each class of images."""
+
+    def __init__(self, source: Source, row: Row):
+        training = source.networks(row.form)
+        labels = np.asarray(training.columns["label"])
+        parts = [training.take(np.flatnonzero(labels == c)) for c in range(CLASSES)]
+        key = jax.random.key(1)
+        self.each = [baselines.trivial_baselines(p, key=key)[row.baseline] for p in parts]
+
+    def sample(self, key: jax.Array, n: int, *, condition: np.ndarray, at_once: int) -> Any:
+        """As many of each class as `condition` has, in its order."""
+        assert len(condition) == n
+        drawn = [
+            generator.sample(
+                jax.random.fold_in(key, c), int((condition == c).sum()), at_once=at_once
+            )
+            for c, generator in enumerate(self.each)
+            if (condition == c).any()
+        ]
+        back = np.argsort(np.argsort(condition, kind="stable"), kind="stable")
+        return jax.tree.map(lambda *x: jnp.concatenate(x)[back], *drawn)
+
+
+def _fitted(
+    row: Row, source: Source, key: jax.Array, count: int, asked: np.ndarray | None, log: Any
+) -> Any:
     """The fitted generator, the history of its fit, and the options of `sample`."""
     networks = source.networks(row.form, row.snapshots)
     keys = jax.random.split(key, 4)
@@ -156,8 +188,12 @@ def _fitted(row: Row, source: Source, key: jax.Array, count: int, log: Any) -> A
         conditioner = Dropped(
             VectorCondition.fit(condition, TOLD, key=keys[0], waves=4, highest=6.0), key=keys[1]
         )
-        asked = np.quantile(told(source.zoo.training), row.ask)
-        options = {"condition": jnp.full(count, asked, jnp.float32), "guidance": row.guidance}
+        wanted = np.quantile(told(source.zoo.training), row.ask)
+        options = {"condition": jnp.full(count, wanted, jnp.float32), "guidance": row.guidance}
+    if asked is not None:
+        condition = jnp.asarray(networks.columns["label"], jnp.int32)
+        conditioner = Dropped(ClassCondition(CLASSES, TOLD, key=keys[0]), key=keys[1])
+        options = {"condition": jnp.asarray(asked), "guidance": row.guidance}
     generator = _generator(row, source, networks, conditioner, keys[2])
     if row.task:
         logarithm = partial(_logarithm, source.loss())

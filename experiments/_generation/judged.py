@@ -35,43 +35,79 @@ class Judge:
             classify = classifier(opened.images[0], opened.labels[0])
             training, row, points = opened.training, opened.training.row(0), opened.points
 
-            def confidence(params: Any) -> jax.Array:
+            def classes(params: Any) -> jax.Array:
                 image = training.function.apply(params, points, row).reshape(-1)
-                return jax.nn.softmax(classify(image)).max()
+                return jax.nn.softmax(classify(image))
+
+            def confidence(params: Any) -> jax.Array:
+                return classes(params).max()
 
             options["scores"] = {"confidence": confidence}
+            self.classes = jax.jit(jax.vmap(classes))
         self.zoo = opened
         self.audit = Audit(
             opened.training, opened.held_out, key=jax.random.key(3), resamples=resamples,
             diversity=study.diversity, candidates=study.candidates, **options,
         )  # fmt: skip
 
-    def __call__(self, networks: Any, name: str, held_out: bool = False) -> dict[str, Any]:
-        """`scores`, `intervals` and `flags`."""
+    def __call__(
+        self, networks: Any, name: str, held_out: bool = False, asked: np.ndarray | None = None
+    ) -> dict[str, Any]:
+        """`scores`, `intervals` and `flags`.
+
+        Args:
+            networks: stacked.
+            name: of the row.
+            held_out: whether they are the held-out networks.
+            asked: the classes that they were asked to draw.
+        """
         report = self.audit.held_out_report() if held_out else self.audit.report(networks, name)
         values: dict[str, Interval] = dict(report.values)
         scores = {n: v.value for n, v in values.items()}
         if self.zoo.images is not None:
             scores |= self._of_images(networks, held_out)
+            if held_out:
+                assert self.zoo.labels is not None
+                asked = self.zoo.labels[1]
+            scores |= self._of_classes(networks, asked)
         return {
             "scores": {n: float(v) for n, v in scores.items() if np.isfinite(v)},
             "intervals": {n: [v.low, v.high] for n, v in values.items() if np.isfinite(v.low)},
             "flags": list(report.flags),
         }
 
+    def _of_classes(self, networks: Any, asked: np.ndarray | None) -> dict[str, float]:
+        """What a classifier sees in the images: as asked, and how many of each class.
+
+        "images/as asked" is the share that it puts in the class that was asked for, "images/rarest class"
+        the share of the class that is seen most rarely, times the number of classes.
+        """
+        told = np.asarray(self.classes(jax.tree.map(jnp.asarray, networks)))
+        seen = np.nan_to_num(told).argmax(-1)
+        count = np.bincount(seen, minlength=told.shape[-1])
+        found = {"images/rarest class": float(count.min() / len(seen) * told.shape[-1])}
+        if asked is not None:
+            found["images/as asked"] = float((seen == asked).mean())
+        return found
+
     def _of_images(self, networks: Any, held_out: bool) -> Mapping[str, float]:
         """What networks draw, beside images that no training network was fitted to.
 
         Held-out networks draw just these: one half of them is compared with the other half's images.
         """
-        assert self.zoo.images is not None and self.zoo.points is not None
+        assert self.zoo.images is not None
+        drawn = self.drawings(networks)
+        training, unseen = self.zoo.images
+        half = len(drawn) // 2 if held_out else 0
+        return of_images(drawn[half:], training, unseen[: half or None])
+
+    def drawings(self, networks: Any) -> np.ndarray:
+        """What sine networks draw, `(n, pixels)`; finite."""
         population = self.zoo.training
         many = jax.vmap(lambda p: population.function.apply(p, self.zoo.points, population.row(0)))
         drawn = np.asarray(jax.jit(many)(jax.tree.map(jnp.asarray, networks)))
         drawn = np.nan_to_num(drawn.reshape(len(drawn), -1), nan=1e3, posinf=1e3, neginf=-1e3)
-        training, unseen = self.zoo.images
-        half = len(drawn) // 2 if held_out else 0
-        return of_images(np.clip(drawn[half:], -1e3, 1e3), training, unseen[: half or None])
+        return np.clip(drawn, -1e3, 1e3)
 
 
 def of_images(drawn: np.ndarray, training: np.ndarray, unseen: np.ndarray) -> dict[str, float]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from wsljax._compat import require
 
@@ -26,6 +28,8 @@ COLUMNS = {
     "im. COV": "images/coverage",
     "im. MMD": "images/MMD",
     "im. copy": "images/copy ratio",
+    "rarest": "images/rarest class",
+    "as asked": "images/as asked",
 }
 """What the table shows, where it was measured."""
 
@@ -52,6 +56,45 @@ def table(rows: Mapping[str, Any]) -> str:
             f"{'-' if seconds is None else format(seconds, '.0f'):>7} {' '.join(cells)}"
         )
     return "\n".join(lines)
+
+
+def save_pictures(folder: Path, row: str, drawings: np.ndarray) -> None:
+    """Keep what the first networks of a row draw, `(n, pixels)`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{file_name(row)}.npy", drawings.astype(np.float32))
+
+
+def pictures(file: Path, folder: Path, rows: Iterable[str]) -> None:
+    """What was kept in a folder, a line of images for each row; nothing where there is nothing."""
+    found = {row: folder / f"{file_name(row)}.npy" for row in rows}
+    drawn = {row: np.load(kept) for row, kept in found.items() if kept.exists()}
+    if not drawn:
+        return
+    require("matplotlib", extra="experiments")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    most = max(map(len, drawn.values()))
+    fig, axes = plt.subplots(
+        len(drawn), 1, figsize=(0.5 * most + 3, 0.56 * len(drawn)), layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
+    for ax, (row, images) in zip(axes.flat, drawn.items(), strict=True):
+        side = round(images.shape[1] ** 0.5)
+        line = images.reshape(len(images), side, side).transpose(1, 0, 2).reshape(side, -1)
+        ax.imshow(line, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+        ax.set_ylabel(row, rotation=0, ha="right", va="center", fontsize=8)
+        ax.set(xticks=[], yticks=[])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fig.savefig(file, dpi=110)
+    plt.close(fig)
+
+
+def file_name(name: str) -> str:
+    """Of what is kept of a study or a row."""
+    return name.replace(", ", "_").replace(" ", "_")
 
 
 def figure(file: Path, studies: Mapping[str, Mapping[str, Any]]) -> None:

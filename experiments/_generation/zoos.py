@@ -1,7 +1,7 @@
 """The zoos that generators learn from: split by run, with the data that networks are judged on.
 
-The four of the study: iris 4-16-3 (131 weights), breast cancer 30-16-16-2 (802), digits 64-16-10 (1,210),
-and sine networks 2-32-32-1 of digits (1,185), each digit with its own start or all with one.
+Those of the study: iris 4-16-3 (131 weights), breast cancer 30-16-16-2 (802), digits 64-16-10 (1,210), sine
+networks 2-32-32-1 of digits (1,185), each digit with its own start or all with one, and of MNIST, all with one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from experiments._zoo import data as sources
 from wsljax import zoo
 
 TABLES = ("iris", "breast_cancer", "digits")
-SIRENS = ("sirens_shared", "sirens_own")
+SIRENS = ("sirens_shared", "sirens_own", "mnist_sirens")
 NAMES = (*TABLES, *SIRENS)
 
 _CONFIGS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
@@ -28,6 +28,7 @@ _CONFIGS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "digits": ("digit_mlps", {}, ("permutation", "scale")),
     "sirens_shared": ("digit_sirens", {"seed": 0}, ("permutation", "sign")),
     "sirens_own": ("digit_sirens", {}, ("permutation", "sign")),
+    "mnist_sirens": ("mnist_sirens", {}, ("permutation", "sign")),
 }
 
 
@@ -62,6 +63,7 @@ def open_zoo(
     name: str,
     *,
     folder: str | Path,
+    data: str | Path | None = None,
     size: str = "small",
     models: int | None = None,
     training: int | None = None,
@@ -76,6 +78,7 @@ def open_zoo(
     Args:
         name: one of `NAMES`.
         folder: where zoos are kept.
+        data: a folder of image files, for MNIST.
         size: "tiny", "small" or "full".
         models: how many networks are trained (default: as many as the size says).
         training, held_out: runs of each, at most (default: half and half; of sine networks those whose
@@ -97,7 +100,9 @@ def open_zoo(
     if models is not None:
         changes["models"] = models
     kinds = usual if kinds is None else kinds
-    found = population(config, size=size, folder=folder, changes=changes, quiet=quiet, kinds=kinds)
+    found = population(
+        config, size=size, folder=folder, data=data, changes=changes, quiet=quiet, kinds=kinds
+    )
     if last:
         runs, steps = (np.asarray(found.columns[n]).tolist() for n in ("run", "step"))
         found = found.take(zoo.last_checkpoints(runs, steps))

@@ -87,3 +87,17 @@ def test_copies_have_no_copy_ratio_and_unlike_images_are_told_apart():
     assert (
         abs(of_images(rng.standard_normal((30, 16)), training, unseen)["images/1-NNA"] - 0.5) < 0.3
     )
+
+
+@pytest.mark.slow
+def test_classes_are_asked_for_and_pictures_are_kept(tmp_path):
+    study = "MNIST sine networks"
+    result = main(["--size", "smoke", "--studies", study, "--folder", str(tmp_path), "--quiet"])
+    rows = {name: row["scores"] for name, row in result["rows"][study]["rows"].items()}
+    for scores in rows.values():
+        assert 0 <= scores["images/as asked"]["mean"] <= 1
+        assert 0 <= scores["images/rarest class"]["mean"] <= 1
+    assert rows["held-out networks"]["images/as asked"]["mean"] > 0.4
+    assert (tmp_path / "MNIST_sine_networks.png").stat().st_size > 1000
+    kept = np.load(tmp_path / "MNIST_sine_networks" / "diffusion_by_class.npy")
+    assert kept.shape == (10, 14 * 14)

@@ -29,7 +29,10 @@ def test_answers_stand_beside_a_start_and_a_copy(tmp_path):
         "the start", "lowest/ratio"
     )  # copies
     assert score("nearest training loss", "log error") < score("the start", "log error")
-    assert rows["transformer"]["parameters"] > 0 and len(rows["transformer"]["curve"]["asked"]) == 3
+    for name in ("transformer", "flat, aligned runs"):
+        assert rows[name]["parameters"] > 0 and set(rows[name]["curves"]) == {"2", "1"}
+        assert len(rows[name]["curves"]["1"]["asked"]) == 3
+        assert {"2 steps/slope", "1 steps/lowest/accuracy"} <= set(rows[name]["scores"])
     kept = (tmp_path / "rows.jsonl").read_text()
     assert json.dumps(main(arguments)["rows"]) == json.dumps(rows)
     assert (tmp_path / "rows.jsonl").read_text() == kept

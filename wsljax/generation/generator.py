@@ -35,6 +35,21 @@ class Generator(eqx.Module):
     """A distribution over networks that can be fitted to a population and drawn from.
 
     A family says what its loss is and how one network is drawn. See `fit` and `sample_population`.
+    What is kept in a file are its arrays (its shapes are not, which equinox takes for arrays when it reads);
+    they are put into a generator that was made alike.
+
+    Example:
+        >>> import tempfile
+        >>> from wsljax.generation.baselines import EntryGaussian
+        >>> fitted, alike = (EntryGaussian({"w": stack}) for stack in (jnp.eye(3), jnp.zeros((3, 3))))
+        >>> with tempfile.TemporaryFile() as file:
+        ...     eqx.tree_serialise_leaves(file, eqx.filter(fitted, eqx.is_array))
+        ...     file.seek(0)
+        ...     arrays = eqx.tree_deserialise_leaves(file, eqx.filter(alike, eqx.is_array))
+        0
+        >>> again = eqx.combine(arrays, alike)
+        >>> bool((again.sample(jax.random.key(0), 5)["w"] == fitted.sample(jax.random.key(0), 5)["w"]).all())
+        True
     """
 
     @abc.abstractmethod

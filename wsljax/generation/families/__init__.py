@@ -1,5 +1,7 @@
 """Published generators, as configurations of spaces, denoisers, processes and couplings."""
 
+from .aligned_runs import AlignedRuns as AlignedRuns
+from .aligned_runs import align_runs as align_runs
 from .bend import Ensemble as Ensemble
 from .bend import bend as bend
 from .bend import draw_ensemble as draw_ensemble

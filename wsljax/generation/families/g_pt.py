@@ -24,7 +24,7 @@ from ...symmetry import Spec
 from ...zoo.chunks import take_models
 from ...zoo.population import Population
 from ..conditions import Conditions, NetworkCondition, VectorCondition
-from ..denoisers import EquivariantDenoiser, FromBeside, TokenTransformer
+from ..denoisers import EquivariantDenoiser, FlatDenoiser, FromBeside, TokenTransformer
 from ..diffusion import Diffusion
 from ..generator import Batch
 from ..processes import VariancePreserving
@@ -163,8 +163,9 @@ def g_pt(
         key: of the initial weights.
         width, layers: of the transformer, or channels and layers of another denoiser.
         heads, pieces: of the transformer.
-        method: what equivariant denoiser to take, one of ``wsljax.representation.methods``; None for
-            the transformer. The population needs a spec for it.
+        method: what equivariant denoiser to take, one of ``wsljax.representation.methods``, for which the
+            population needs a spec; "flat" for a residual network on all weights as one vector, for runs
+            that are aligned (:func:`.align_runs`); None for the transformer.
         moved: whether start and target are moved by permutations in training; where there is a spec, and the
             denoiser is not equivariant.
         waves: sines and cosines of each metric.
@@ -197,6 +198,8 @@ def g_pt(
         net: Any = TokenTransformer.on_trees(
             space.like, width, layers, pieces=pieces, heads=heads, **heard
         )
+    elif method == "flat":
+        net = FlatDenoiser(space.like, width, layers, **heard)
     elif spec is None:
         raise ValueError(
             f"the denoiser {method!r} needs the spec of its networks: `population.with_spec(spec)`"
@@ -206,7 +209,7 @@ def g_pt(
     return PromptedDiffusion(
         FromBeside(net),
         space,
-        moved=spec if moved and method is None else None,
+        moved=spec if moved and method in (None, "flat") else None,
         path=VariancePreserving.linear(1000),
         target="data",
         sampler=Ancestral(steps),
