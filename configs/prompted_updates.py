@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from configs._metanetworks import SIZES
 
@@ -61,10 +61,25 @@ class Config:
     rows: Mapping[str, Row] = field(default_factory=dict)
 
 
-def get_config(size: str = "cpu") -> Config:
-    """The study at a size: "smoke", "cpu" or "full"."""
+DATASETS = {"digits": 64, "mnist": 784, "fashion_mnist": 784}
+"""Numbers of an image."""
+
+
+def get_config(size: str = "cpu", dataset: str | None = None) -> Config:
+    """The study at a size: "smoke", "cpu" or "full"; with a data set that is not the one of that size."""
     if size not in SIZES:
         raise ValueError(f"size {size!r}: there are {', '.join(SIZES)}.")
+    if dataset is None:
+        return _sized(size)
+    if dataset not in DATASETS:
+        raise ValueError(f"dataset {dataset!r}: there are {', '.join(DATASETS)}.")
+    config = replace(_sized(size), dataset=dataset, widths=(DATASETS[dataset], 10, 10))
+    if size == "cpu" and dataset != "digits":  # ten times the weights
+        config = replace(config, pairs=40_000, steps=3000)
+    return config
+
+
+def _sized(size: str) -> Config:
     untrained = {"the start": Row("start"), "nearest training loss": Row("retrieval")}
     if size == "smoke":
         few = untrained | {

@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 from configs._metanetworks import SIZES
-from configs.prompted_updates import Config, Row, get_config
+from configs.prompted_updates import DATASETS, Config, Row, get_config
 from experiments._generation.zoos import GeneratedFrom
 from experiments._metanetworks.populations import place, population
 from experiments._metanetworks.study import add_seeds, chosen_rows, with_seeds
@@ -252,18 +252,24 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """The command line."""
     parser = argparse.ArgumentParser(prog="experiments.prompted_updates", description=__doc__)
     parser.add_argument("--size", choices=SIZES, default="cpu")
-    parser.add_argument("--folder", type=Path, help="default runs/prompted_updates/<size>")
+    parser.add_argument(
+        "--dataset", choices=DATASETS, help="default: digits, at the full size mnist"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="default runs/prompted_updates/<dataset>_<size>"
+    )
     parser.add_argument("--out", type=Path, help="of results.json; default: the folder")
     parser.add_argument("--rows", nargs="+", help="default all")
     add_seeds(parser)
     parser.add_argument("--data", help="a folder with mnist/, fashion_mnist/")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args(arguments)
-    config = get_config(given.size)
+    config = get_config(given.size, given.dataset)
     if given.rows is not None:
         config = dataclasses.replace(config, rows=chosen_rows(dict(config.rows), given.rows))
-    folder = given.folder or Path("runs") / "prompted_updates" / given.size
+    folder = given.folder or Path("runs") / "prompted_updates" / f"{config.dataset}_{given.size}"
     command = f"python -m experiments.prompted_updates --size {given.size}"
+    command += f" --dataset {given.dataset}" if given.dataset else ""
     config, command = with_seeds(config, command, given.seeds)
     command += " --data FOLDER" if given.data else ""
     return run(config, folder, data=given.data, command=command, quiet=given.quiet, out=given.out)

@@ -43,3 +43,6 @@ def test_an_unknown_row_or_size_is_named():
         main(["--size", "smoke", "--rows", "nothing"])
     with pytest.raises(ValueError, match="smoke, cpu, full"):
         get_config("huge")
+    with pytest.raises(ValueError, match="there are digits, mnist"):
+        get_config("cpu", "cifar10")
+    assert get_config("cpu", "mnist").widths == (784, 10, 10)
