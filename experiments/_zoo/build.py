@@ -52,6 +52,10 @@ class Builder:
     def build(self) -> store.StoredZoo:
         """Make what is missing, and open the whole, which runs some networks again."""
         done = read_progress(self.folder)
+        if len(done) == self._count() and (self.zoo_folder / "index.json").exists():
+            kept = store.open(self.zoo_folder)
+            if kept.complete:  # nothing is written, so that many may open it at a time
+                return kept
         writer, stored = self._writer(), 0
         if (self.zoo_folder / "index.json").exists():
             stored = len(store.open(self.zoo_folder, check=0))
@@ -76,6 +80,12 @@ class Builder:
         return round(epochs * math.ceil(samples / (batch_size or samples)))
 
     # ------------------------------------------------------------------------------ the pieces
+    def _count(self) -> int:
+        """How many pieces there are in all."""
+        config = self.config
+        networks = [config.models, *(config.models * way.copies for way in config.descend)]
+        return sum(math.ceil(n / config.chunk) for n in networks)
+
     def _pieces(self, skip: int) -> Iterator[zoo.Population]:
         """All pieces but the first `skip`, in an order that is always the same."""
         config = self.config

@@ -161,6 +161,13 @@ def _same(first, second):
         np.testing.assert_array_equal(column, second.columns[name], err_msg=name)
 
 
+def test_a_zoo_that_is_built_is_opened_while_somebody_writes(tmp_path, built):
+    folder, reports = built("breast_cancer")
+    part = next(iter(reports))
+    with store.Writer(folder / part / "networks", append=True):
+        assert build_zoo.build(config_of("breast_cancer"), folder, quiet=True) == reports
+
+
 def test_a_killed_build_goes_on_with_identical_results(tmp_path):
     file = tmp_path / "killed.py"
     file.write_text(KILLED)
