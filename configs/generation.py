@@ -188,7 +188,7 @@ def _sirens(width: int, channels: int, coupling: str) -> dict[str, Row]:
 
 
 def _mnist_sirens(width: int, components: int) -> dict[str, Row]:
-    """Without and with the class told; of one start, so that nothing need be aligned."""
+    """Without and with the class told; of one learnt start, so that nothing need be aligned."""
     baselines = (
         "training network + 0.1 sd", "raw interpolation", "raw soup of 16", "raw PCA Gaussian",
         "raw kernel density",
@@ -255,7 +255,7 @@ def get_config(size: str = "cpu") -> Config:
                                               training=small, refit=refit, **drawn),
             "sine networks, own starts": Study("sirens_own", sirens,
                                                training=small, refit=refit, **drawn),
-            "MNIST sine networks": Study("mnist_sirens", _mnist_sirens(2 * width, 128),
+            "MNIST sine networks": Study("mnist_sirens", _mnist_sirens(width, 64),
                                          zoo_size=size if full else "small", training=small,
                                          **drawn),
         },

@@ -88,8 +88,8 @@ def _study(
         )
         if made["source"].zoo.images is not None and seed == 0:
             label = next(label for label, known in study.rows.items() if known == row)
-            drawings = made["judge"].drawings(jax.tree.map(lambda x: x[:SHOWN], drawn.networks))
-            save_pictures(folder / file_name(name), label, drawings)
+            first = jax.tree.map(lambda x: x[:SHOWN], drawn.networks)
+            save_pictures(folder / file_name(name), label, made["judge"].pictures(first))
         return judged | {
             "parameters": drawn.parameters, "seconds": drawn.seconds, "history": drawn.history,
         }  # fmt: skip

@@ -14,7 +14,7 @@ import optax
 from configs.generation import Row, Study
 from experiments._generation.refitted import RefittedSpace
 from experiments._generation.steps_after import NewStart, StepsAfter
-from experiments._generation.zoos import GeneratedFrom, open_zoo
+from experiments._generation.zoos import LEARNT, GeneratedFrom, open_zoo
 from wsljax import zoo
 from wsljax.generation import Diffusion, Flow, Generator, TaskGradient, baselines, fit
 from wsljax.generation.conditions import ClassCondition, Dropped, VectorCondition
@@ -81,7 +81,7 @@ class Source:
         """The trivial ones, of networks in a form."""
         if ("baselines", form) not in self._kept:
             networks = self.networks(form)
-            if form == "refitted":  # they lie side by side already
+            if form == "refitted" or self.study.zoo == LEARNT:  # they lie side by side already
                 networks = networks.with_spec(None)
             self._kept["baselines", form] = baselines.trivial_baselines(
                 networks, key=jax.random.key(1)
@@ -156,6 +156,8 @@ class _OfEachClass:
     def __init__(self, source: Source, row: Row):
         training = source.networks(row.form)
         labels = np.asarray(training.columns["label"])
+        if row.baseline.startswith("raw"):
+            training = training.with_spec(None)
         parts = [training.take(np.flatnonzero(labels == c)) for c in range(CLASSES)]
         key = jax.random.key(1)
         self.each = [baselines.trivial_baselines(p, key=key)[row.baseline] for p in parts]

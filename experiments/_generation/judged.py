@@ -101,6 +101,12 @@ class Judge:
         half = len(drawn) // 2 if held_out else 0
         return of_images(drawn[half:], training, unseen[: half or None])
 
+    def pictures(self, networks: Any) -> np.ndarray:
+        """What sine networks draw, with the range of the training images brought to 0 to 1."""
+        assert self.zoo.images is not None
+        low, high = self.zoo.images[0].min(), self.zoo.images[0].max()
+        return (self.drawings(networks) - low) / (high - low)
+
     def drawings(self, networks: Any) -> np.ndarray:
         """What sine networks draw, `(n, pixels)`; finite."""
         population = self.zoo.training

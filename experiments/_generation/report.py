@@ -59,7 +59,7 @@ def table(rows: Mapping[str, Any]) -> str:
 
 
 def save_pictures(folder: Path, row: str, drawings: np.ndarray) -> None:
-    """Keep what the first networks of a row draw, `(n, pixels)`."""
+    """Keep what the first networks of a row draw, `(n, pixels)` from 0 to 1."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / f"{file_name(row)}.npy", drawings.astype(np.float32))
 
@@ -84,7 +84,7 @@ def pictures(file: Path, folder: Path, rows: Iterable[str]) -> None:
     for ax, (row, images) in zip(axes.flat, drawn.items(), strict=True):
         side = round(images.shape[1] ** 0.5)
         line = images.reshape(len(images), side, side).transpose(1, 0, 2).reshape(side, -1)
-        ax.imshow(line, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+        ax.imshow(line, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         ax.set_ylabel(row, rotation=0, ha="right", va="center", fontsize=8)
         ax.set(xticks=[], yticks=[])
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """The zoos that generators learn from: split by run, with the data that networks are judged on.
 
 Those of the study: iris 4-16-3 (131 weights), breast cancer 30-16-16-2 (802), digits 64-16-10 (1,210), sine
-networks 2-32-32-1 of digits (1,185), each digit with its own start or all with one, and of MNIST, all with one.
+networks 2-32-32-1 of digits (1,185), each digit with its own start or all with one, and of MNIST, all with one
+that is learnt.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments._generation.learnt_fits import learnt_fits
 from experiments._metanetworks.populations import place, population
 from experiments._zoo import data as sources
 from wsljax import zoo
 
 TABLES = ("iris", "breast_cancer", "digits")
-SIRENS = ("sirens_shared", "sirens_own", "mnist_sirens")
+LEARNT = "mnist_sirens"
+SIRENS = ("sirens_shared", "sirens_own", LEARNT)
 NAMES = (*TABLES, *SIRENS)
 
 _CONFIGS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
@@ -28,7 +31,6 @@ _CONFIGS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "digits": ("digit_mlps", {}, ("permutation", "scale")),
     "sirens_shared": ("digit_sirens", {"seed": 0}, ("permutation", "sign")),
     "sirens_own": ("digit_sirens", {}, ("permutation", "sign")),
-    "mnist_sirens": ("mnist_sirens", {}, ("permutation", "sign")),
 }
 
 
@@ -93,6 +95,8 @@ def open_zoo(
     """
     if name not in NAMES:
         raise ValueError(f"zoo {name!r}: there are {', '.join(NAMES)}.")
+    if name == LEARNT:
+        return _learnt(Path(folder), data, size, models, training, held_out, seed, quiet)
     config, hyper, usual = _CONFIGS[name]
     changes: dict[str, Any] = {"parts": {}}
     if hyper:
@@ -100,9 +104,7 @@ def open_zoo(
     if models is not None:
         changes["models"] = models
     kinds = usual if kinds is None else kinds
-    found = population(
-        config, size=size, folder=folder, data=data, changes=changes, quiet=quiet, kinds=kinds
-    )
+    found = population(config, size=size, folder=folder, changes=changes, quiet=quiet, kinds=kinds)
     if last:
         runs, steps = (np.asarray(found.columns[n]).tolist() for n in ("run", "step"))
         found = found.take(zoo.last_checkpoints(runs, steps))
@@ -117,11 +119,28 @@ def open_zoo(
             (jnp.asarray(inputs), jnp.asarray(targets)),
             trained_on=_trained_on(name, inputs),
         )
-    drawn = [np.asarray(p.columns["image"]) for p in parts]
-    images = [targets[which].reshape(len(which), -1) for which in drawn]
+    return _drawings(parts, inputs, targets.reshape(len(targets), -1))
+
+
+def _learnt(
+    folder: Path, data: Any, size: str, models: int | None, training: int | None,
+    held_out: int | None, seed: int, quiet: bool,
+) -> GeneratedFrom:  # fmt: skip
+    """Of MNIST; which networks are held out is the data's own split."""
+    found, points, images = learnt_fits(
+        folder, data=data, size=size, models=models, seed=0, quiet=quiet
+    )
+    first, second = _split(found, training, held_out, seed)
+    return _drawings((found.take(first), found.take(second)), points, images)
+
+
+def _drawings(
+    parts: tuple[zoo.Population, zoo.Population], points: np.ndarray, images: np.ndarray
+) -> GeneratedFrom:
+    drawn = [images[np.asarray(p.columns["image"])] for p in parts]
     labels = [np.asarray(p.columns["label"]) for p in parts]
     return GeneratedFrom(
-        *parts, None, jnp.asarray(inputs), (images[0], images[1]), (labels[0], labels[1])
+        *parts, None, jnp.asarray(points), (drawn[0], drawn[1]), (labels[0], labels[1])
     )
 
 
