@@ -44,7 +44,7 @@ class Judge:
 
             options["scores"] = {"confidence": confidence}
             self.classes = jax.jit(jax.vmap(classes))
-        self.zoo = opened
+        self.zoo, self._usual = opened, None
         self.audit = Audit(
             opened.training, opened.held_out, key=jax.random.key(3), resamples=resamples,
             diversity=study.diversity, candidates=study.candidates, **options,
@@ -99,7 +99,9 @@ class Judge:
         drawn = self.drawings(networks)
         training, unseen = self.zoo.images
         half = len(drawn) // 2 if held_out else 0
-        return of_images(drawn[half:], training, unseen[: half or None])
+        if self._usual is None:
+            self._usual = usual_distance(training)
+        return of_images(drawn[half:], training, unseen[: half or None], self._usual)
 
     def pictures(self, networks: Any) -> np.ndarray:
         """What sine networks draw, with the range of the training images brought to 0 to 1."""
@@ -116,26 +118,32 @@ class Judge:
         return np.clip(drawn, -1e3, 1e3)
 
 
-def of_images(drawn: np.ndarray, training: np.ndarray, unseen: np.ndarray) -> dict[str, float]:
+def usual_distance(images: np.ndarray) -> float:
+    """The median distance of images to the nearest other one."""
+    among = evaluation.euclidean(images, images)
+    np.fill_diagonal(among, np.inf)
+    return float(np.median(among.min(1)))
+
+
+def of_images(
+    drawn: np.ndarray, training: np.ndarray, unseen: np.ndarray, usual: float | None = None
+) -> dict[str, float]:
     """1-NNA, coverage and MMD of as many drawn as unseen images, none left out, and the copy ratio.
 
     The copy ratio is the median distance to the nearest training image, over that of training images to
-    each other.
+    each other (`usual`, which is measured if it is not given).
     """
+    usual = usual_distance(training) if usual is None else usual
     size = min(len(drawn), len(unseen))
     some, reference = drawn[:size], unseen[:size]
     far = evaluation.euclidean
     across = far(some, reference)
     told = evaluation.nearest_neighbour_accuracy(far(some, some), far(reference, reference), across)
-    among = far(training, training)
-    np.fill_diagonal(among, np.inf)
     return {
         "images/1-NNA": float(told.mean()),
         "images/coverage": float(evaluation.coverage(across).mean()),
         "images/MMD": float(evaluation.minimum_matching(across).mean()),
-        "images/copy ratio": float(
-            np.median(far(drawn, training).min(1)) / np.median(among.min(1))
-        ),
+        "images/copy ratio": float(np.median(far(drawn, training).min(1))) / usual,
     }
 
 
