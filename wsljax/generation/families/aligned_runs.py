@@ -3,8 +3,8 @@
 Runs of different starts end in different orbits, and a generator that goes from checkpoint to checkpoint has to
 learn each of their ways. All checkpoints of a run moved by one element of the group are again a run, of the
 moved start: what connects them is kept, and the ways of all runs become one family. A new start is moved to where
-the starts of those runs lie, which shows little of where its own run would have ended; what is generated computes
-something else for another order of its units, as for every canonical form (an equivariant denoiser needs none).
+the starts of those runs lie; that is the best that is known of where its own run would end, which is little. An
+equivariant denoiser needs none of this.
 
 After S. Ainsworth et al., "Git Re-Basin", 2023, for the alignment, and W. Peebles et al., "Learning to learn with
 generative models of neural network checkpoints", 2022, for what it is used for.
@@ -102,7 +102,7 @@ def align_runs(
     element = jax.tree.map(lambda x: jnp.asarray(x)[place[of_run]], element)
     floating, others = split_floating(jax.tree.map(_as_array, population.params))
     moved = _moved(spec, element, floating)
-    first = last_checkpoints(runs.tolist(), (-steps).tolist())
+    first = last_checkpoints(runs.tolist(), (steps.max() - steps).tolist())
     start = jax.tree.map(lambda x: x[first].mean(0), moved)
     return AlignedRuns(population.with_params(eqx.combine(moved, others)), start, spec, key)
 
