@@ -7,18 +7,19 @@ import json
 import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
-from configs._metanetworks import Entry
+Row = TypeVar("Row")
+"""A dataclass: what one row of a table is."""
 
 
 def run_rows(
-    rows: Mapping[str, Entry],
+    rows: Mapping[str, Row],
     seeds: int,
-    one: Callable[[Entry, int], Mapping[str, Any]],
+    one: Callable[[Row, int], Mapping[str, Any]],
     file: Path,
     *,
     about: Mapping[str, Any],
