@@ -73,21 +73,26 @@ def run(
         with train.progress(steps, row.family, enabled=False if quiet else None) as bar:
             answers, about_fit = _answers(row, asked, config, key, bar)
         found = {
-            f"{steps} steps/{name}" if steps else name: value
-            for steps, answer in answers.items()
+            _named(name, sampled): value
+            for sampled, answer in answers.items()
             for name, value in scores(asked, answer).items()
         }
-        curves = {str(steps): curve(asked, answer) for steps, answer in answers.items()}
+        curves = {str(sampled): curve(asked, answer) for sampled, answer in answers.items()}
         return {"scores": found, "curves": curves, **about_fit}
 
     rows = run_rows(config.rows, config.seeds, one, folder / "rows.jsonl", about=about, quiet=quiet)
     if not quiet:
         for steps in (0, *config.sampler_steps):
-            names = [f"{steps} steps/{n}" if steps else n for n in SHOWN]
+            names = [_named(n, steps) for n in SHOWN]
             some = {n: r for n, r in rows.items() if names[0] in r["scores"]}
             print(text(some, tuple(names)))
     out = folder if out is None else out
     return report(out / "results.json", command=command, about=about, rows=rows)
+
+
+def _named(score: str, steps: int) -> str:
+    """A score of what a sampler drew in so many steps; 0: of what needs none."""
+    return f"{steps} steps/{score}" if steps else score
 
 
 def _asked(config: Config, folder: Path, data: Any, quiet: bool) -> Asked:

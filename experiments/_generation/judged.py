@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -44,7 +45,7 @@ class Judge:
 
             options["scores"] = {"confidence": confidence}
             self.classes = jax.jit(jax.vmap(classes))
-        self.zoo, self._usual = opened, None
+        self.zoo = opened
         self.audit = Audit(
             opened.training, opened.held_out, key=jax.random.key(3), resamples=resamples,
             diversity=study.diversity, candidates=study.candidates, **options,
@@ -99,9 +100,12 @@ class Judge:
         drawn = self.drawings(networks)
         training, unseen = self.zoo.images
         half = len(drawn) // 2 if held_out else 0
-        if self._usual is None:
-            self._usual = usual_distance(training)
         return of_images(drawn[half:], training, unseen[: half or None], self._usual)
+
+    @cached_property
+    def _usual(self) -> float:
+        assert self.zoo.images is not None
+        return usual_distance(self.zoo.images[0])
 
     def pictures(self, networks: Any) -> np.ndarray:
         """What sine networks draw, with the range of the training images brought to 0 to 1."""

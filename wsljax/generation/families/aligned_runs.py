@@ -47,7 +47,8 @@ class AlignedRuns(NamedTuple):
     def align(self, params: Any) -> Any:
         """Starts of other runs, stacked ``(n, ...)``, moved next to the starts of these."""
         floating, others = split_floating(jax.tree.map(_as_array, params))
-        return eqx.combine(_moved(self.spec, _found(self.start, floating, self), floating), others)
+        element = _found(self.start, floating, self.spec, self.key)
+        return eqx.combine(_moved(self.spec, element, floating), others)
 
 
 def align_runs(
@@ -94,12 +95,10 @@ def align_runs(
     some = ends.take(np.arange(min(reference, len(ends))))
     space = CanonicalSpace.fit(some, key=key, rounds=rounds, scales=False, kinds=MOVED)
     spec = space.spec
-    found = AlignedRuns(population, space.reference, spec, key)
-    element = _found(space.reference, split_floating(ends.params)[0], found)
-    every, of_run = np.unique(runs, return_inverse=True)
-    place = np.empty(len(every), int)
-    place[np.searchsorted(every, runs[last])] = np.arange(len(last))
-    element = jax.tree.map(lambda x: jnp.asarray(x)[place[of_run]], element)
+    element = _found(space.reference, split_floating(ends.params)[0], spec, key)
+    of_run = np.unique(runs, return_inverse=True)[1]
+    which = np.argsort(runs[last])[of_run]  # the last checkpoint of the run of each
+    element = jax.tree.map(lambda x: jnp.asarray(x)[which], element)
     floating, others = split_floating(jax.tree.map(_as_array, population.params))
     moved = _moved(spec, element, floating)
     first = last_checkpoints(runs.tolist(), (steps.max() - steps).tolist())
@@ -111,8 +110,8 @@ def _as_array(x: Any) -> Any:
     return jnp.asarray(x) if isinstance(x, np.ndarray) else x
 
 
-def _found(to: Any, stack: Any, runs: AlignedRuns) -> dict[str, jax.Array]:
-    return weight_matching(to, stack, runs.spec, key=runs.key, kinds=MOVED).element
+def _found(to: Any, stack: Any, spec: Spec, key: jax.Array) -> dict[str, jax.Array]:
+    return weight_matching(to, stack, spec, key=key, kinds=MOVED).element
 
 
 def _moved(spec: Spec, element: dict[str, jax.Array], stack: Any) -> Any:
