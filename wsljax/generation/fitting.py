@@ -15,7 +15,7 @@ from .. import train
 from .._compat import key_path_str
 from ..zoo.population import Population
 from .generator import Batch, Generator
-from .spaces.space import is_floating
+from .spaces.space import is_floating, on_device
 
 
 class Fitted(NamedTuple):
@@ -172,7 +172,7 @@ def _held_out_loss(
 def _networks(population: Any, condition: Any) -> tuple[Batch, Any]:
     """Arrays of the networks with their conditions, checked, and the leaves that are not arrays."""
     params = population.params if isinstance(population, Population) else population
-    params = jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, params)
+    params = on_device(params)
     arrays, others = eqx.partition(params, eqx.is_array)
     batch = Batch(arrays, find_condition(population, condition))
     lengths = set()

@@ -24,7 +24,7 @@ from ...understanding.matching import weight_matching
 from ...zoo.population import Population
 from ...zoo.preprocessing.split import last_checkpoints
 from ..spaces import CanonicalSpace
-from ..spaces.space import split_floating
+from ..spaces.space import on_device, split_floating
 
 MOVED = ("permutation",)
 
@@ -46,7 +46,7 @@ class AlignedRuns(NamedTuple):
 
     def align(self, params: Any) -> Any:
         """Starts of other runs, stacked ``(n, ...)``, moved next to the starts of these."""
-        floating, others = split_floating(jax.tree.map(_as_array, params))
+        floating, others = split_floating(on_device(params))
         element = _found(self.start, floating, self.spec, self.key)
         return eqx.combine(_moved(self.spec, element, floating), others)
 
@@ -99,15 +99,11 @@ def align_runs(
     of_run = np.unique(runs, return_inverse=True)[1]
     which = np.argsort(runs[last])[of_run]  # the last checkpoint of the run of each
     element = jax.tree.map(lambda x: jnp.asarray(x)[which], element)
-    floating, others = split_floating(jax.tree.map(_as_array, population.params))
+    floating, others = split_floating(on_device(population.params))
     moved = _moved(spec, element, floating)
     first = last_checkpoints(runs.tolist(), (steps.max() - steps).tolist())
     start = jax.tree.map(lambda x: x[first].mean(0), moved)
     return AlignedRuns(population.with_params(eqx.combine(moved, others)), start, spec, key)
-
-
-def _as_array(x: Any) -> Any:
-    return jnp.asarray(x) if isinstance(x, np.ndarray) else x
 
 
 def _found(to: Any, stack: Any, spec: Spec, key: jax.Array) -> dict[str, jax.Array]:

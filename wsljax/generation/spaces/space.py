@@ -43,7 +43,7 @@ class Space(eqx.Module):
     def encode_all(self, params: Any) -> Any:
         """`x` of many networks, `(models, ...)`, outside of `jit`: spaces that align networks on the host
         do so here. By default `encode`, vmapped."""
-        params = jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, params)
+        params = on_device(params)
         return eqx.filter_vmap(self.encode, in_axes=eqx.if_array(0))(params)
 
     def decode_all(self, x: Any) -> Any:
@@ -88,6 +88,16 @@ class IdentitySpace(Space):
 def is_floating(x: Any) -> bool:
     """Whether `x` is an array (or the shape of one) of real floating numbers."""
     return hasattr(x, "shape") and hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)
+
+
+def on_device(params: Any) -> Any:
+    """Arrays of numpy as arrays of jax; everything else as it is.
+
+    Example:
+        >>> on_device({"w": np.ones(2, np.float32), "name": "mlp"})
+        {'name': 'mlp', 'w': Array([1., 1.], dtype=float32)}
+    """
+    return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, params)
 
 
 def split_floating(params: Any) -> tuple[Any, Any]:
