@@ -8,7 +8,7 @@ published zoos leave out, the frequency and the offset of the output, is a setti
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +19,22 @@ from wsljax.zoo.architectures.common import in_one_draw, linear, read_choice
 from wsljax.zoo.architectures.sine import sine
 
 
+def _sitzmann(inputs: int, frequency: float, first: bool, last: bool) -> tuple[float, float]:
+    return (1 / inputs if first else math.sqrt(6 / inputs) / frequency), inputs**-0.5
+
+
+def _dws(inputs: int, frequency: float, first: bool, last: bool) -> tuple[float, float]:
+    return (inputs**-0.5,) * 2 if last else (math.sqrt(6 / inputs) / frequency, 0.0)
+
+
+#: Starts by name: the limits within which kernels and biases of a layer are uniform, from its inputs,
+#: the frequency, and whether it is the first, the last.
+STARTS: dict[str, Callable[[int, float, bool, bool], tuple[float, float]]] = {
+    "siren": _sitzmann,
+    "dws": _dws,
+}
+
+
 @register_architecture("siren")
 def siren(
     widths: Sequence[int] = (2, 32, 32, 1),
@@ -26,6 +42,7 @@ def siren(
     first_frequency: float | None = None,
     offset: float = 0.0,
     output: str = "linear",
+    initialiser: str = "siren",
 ) -> Architecture:
     """`h = sin(frequency (x W + b))`, hidden layers times; then linear, plus `offset`.
 
@@ -36,14 +53,17 @@ def siren(
         offset: added to the output; 0.5 for the MNIST INRs of Navon et al. 2023.
         output: an activation applied to the output, e.g. "sigmoid" for occupancies.
 
-    Initial kernels are uniform within 1/in (first layer) and sqrt(6/in)/frequency (others), times
-    the row's `init_scale`; biases uniform within 1/sqrt(in).
+        initialiser: "siren": kernels uniform within 1/in (first layer) and sqrt(6/in)/frequency
+            (others), biases within 1/sqrt(in). "dws", as the INRs of Navon et al. 2023 start: sqrt(6/in)/
+            frequency in all layers that a sine follows, whose biases are zero; the last layer, kernel
+            and bias, within 1/sqrt(in). Kernels are times the row's `init_scale`.
 
     Params: `dense_i/kernel` `(in, out)` and `dense_i/bias` `(out,)`.
     """
     if len(widths) < 2 or any(width < 1 for width in widths):
         raise ValueError(f"widths: {tuple(widths)}; two at least, each 1 or more.")
     (last,) = read_choice("output", output, ACTIVATIONS)
+    (start,) = read_choice("initialiser", initialiser, STARTS)
     count = len(widths) - 1
     speeds = [frequency if first_frequency is None else first_frequency] + [frequency] * count
 
@@ -51,10 +71,10 @@ def siren(
         scale = jnp.asarray(row.get("init_scale", 1.0), jnp.float32)
 
         def layer(draw, i, n, m):
-            limit = 1 / n if i == 0 else math.sqrt(6 / n) / frequency
+            limit, shift = STARTS[start](n, speeds[i], i == 0, i == count - 1)
             return {
                 "kernel": scale * limit * (2 * draw((n, m)) - 1),
-                "bias": (2 * draw((m,)) - 1) * n**-0.5,
+                "bias": (2 * draw((m,)) - 1) * shift,
             }
 
         def make(draw):
