@@ -47,7 +47,7 @@ def methods(channels: int) -> dict[str, Entry]:
 def recipe(channels: int, views: int, probes: int) -> dict[str, Entry]:
     """What helps: each row has one thing more than the row before it, the first than "universal"."""
     steps = {
-        "+ signs, phases": {"augment": SINE},
+        "+ signs": {"augment": ("sign",)},
         "+ probes": {"probes": probes},
         "+ sign-equivariant layers": {"method": "scale_gmn"},
         "+ views": {"views": views},
@@ -59,9 +59,9 @@ def recipe(channels: int, views: int, probes: int) -> dict[str, Entry]:
     learnt = {"start": "learnt", "augment": (), "views": 1}
     rows["+ learnt start (other networks)"] = replace(row, **learnt)
     return rows | {
+        "universal, signs, phases": Entry("universal", channels=channels, augment=SINE),
         "universal, probes": Entry("universal", channels=channels, probes=probes),
         "neural graph, probes": Entry("neural_graph", channels=channels, probes=probes),
-        "ScaleGMN-B, phases": Entry("scale_gmn", channels=channels, augment=SINE),
         "universal, learnt start (other networks)": Entry(
             "universal", channels=channels, start="learnt"
         ),
