@@ -127,6 +127,29 @@ def test_the_small_cnn_zoo_has_4970_weights_and_a_siren_1185():
     assert count(zoo.Function("siren")) == 1185
 
 
+STARTS = {  # limits of kernel and bias in the layers of 2-6-5-3 with a frequency of 20
+    "siren": [(1 / 2, 2**-0.5), (1 / 20, 6**-0.5), ((6 / 5) ** 0.5 / 20, 5**-0.5)],
+    "dws": [(3**0.5 / 20, 0), (1 / 20, 0), (5**-0.5, 5**-0.5)],
+}
+
+
+@pytest.mark.parametrize("initialiser", STARTS)
+def test_sine_networks_start_uniformly_within_the_limits_of_their_initialiser(initialiser):
+    settings = {"widths": (2, 6, 5, 3), "frequency": 20.0, "initialiser": initialiser}
+    function = zoo.Function("siren", settings)
+    params = jax.vmap(lambda key: function.init({}, key=key))(jax.random.split(KEY, 500))
+    for i, (kernel, bias) in enumerate(STARTS[initialiser]):
+        for name, limit in (("kernel", kernel), ("bias", bias)):
+            found = params[f"dense_{i}"][name]
+            assert jnp.max(jnp.abs(found)) <= limit * (1 + 1e-6)
+            np.testing.assert_allclose(jnp.std(found), limit / 3**0.5, rtol=0.05)
+
+
+def test_sine_networks_start_in_ways_that_are_known():
+    with pytest.raises(ValueError, match="initialiser"):
+        zoo.Function("siren", {"initialiser": "he_normal"}).init({}, key=KEY)
+
+
 def test_padding_and_other_settings_matter():
     x = jax.random.normal(KEY, (2, 28, 28, 1))
     valid, padded = zoo.Function("cnn"), zoo.Function("cnn", {"padding": 1})
