@@ -208,8 +208,9 @@ class RecurrentDiffusion(DenoisingGenerator):
         self.path = VariancePreserving.linear() if path is None else path
         self.target = as_target(target)
         if times is None:
-            stepped = isinstance(self.path, VariancePreserving)
-            times = StepTimes(self.path.steps) if stepped else UniformTimes()
+            known = self.path
+            stepped = isinstance(known, VariancePreserving)
+            times = StepTimes(known.steps) if stepped else UniformTimes()
         self.times = times
         self.weight = PlainWeight() if weight is None else weight
         self.conditioner, self.compute_dtype = conditioner, None

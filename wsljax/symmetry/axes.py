@@ -121,6 +121,12 @@ def plain(tree: Axis) -> Axis:
     return tree.tree if isinstance(tree, Reorder) else tree
 
 
+def order_of(tree: Axis) -> tuple[int, ...]:
+    """The coordinates of a reindexed axis whose size is known."""
+    assert isinstance(tree, Reorder) and not isinstance(tree.order, str)
+    return tree.order
+
+
 def ordered(tree: Axis) -> Axis:
     """The axis with the coordinates of its reindexing, if its text and its size are known.
 

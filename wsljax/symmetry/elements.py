@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .axes import Alt, Axis, Fixed, Prod, Reorder, Sum, Unit, atoms, plain
+from .axes import Alt, Axis, Fixed, Prod, Reorder, Sum, Unit, atoms, order_of, plain
 from .layout import decompose, fused_order, pieces, recompose, seat
 from .reindex import inverse_order
 
@@ -53,10 +53,11 @@ def _closed(spec, tree: Axis) -> bool:
     if isinstance(tree, Sum):
         return all(_closed(spec, p) for p in tree.parts)
     parts = tree.parts if isinstance(tree, Prod) else (tree,)
-    if any(not isinstance(p, (Unit, Fixed)) for p in parts):
+    inside = [p for p in parts if isinstance(p, (Unit, Fixed))]
+    if len(inside) < len(parts):
         return False
-    names = [p.name for p in parts]
-    for p in parts:
+    names = [p.name for p in inside]
+    for p in inside:
         if isinstance(p, Unit):
             if any(
                 names.count(o) <= max(p.at or (0,)) or names.count(o) < spec.over(p.name).count(o)
@@ -73,15 +74,16 @@ def axis_index(spec, g: Element, tree: Axis) -> jax.Array:
     if isinstance(tree, Fixed):
         return jnp.arange(tree.size)
     if isinstance(tree, Reorder):
-        old = axis_index(spec, g, tree.tree)[np.asarray(tree.order)]
-        return jnp.asarray(inverse_order(tree.order), jnp.int32)[old]
+        order = order_of(tree)
+        old = axis_index(spec, g, tree.tree)[np.asarray(order)]
+        return jnp.asarray(inverse_order(order), jnp.int32)[old]
     if isinstance(tree, Sum):
         offset, out = 0, []
         for p in tree.parts:
             out.append(axis_index(spec, g, p) + offset)
             offset += p.size
         return jnp.concatenate(out)
-    parts = tree.parts if isinstance(tree, Prod) else (tree,)
+    parts = tuple(atoms(tree))
     coordinates = _gather_coordinates(spec, g, parts)
     flat = jnp.zeros((1,) * len(parts), jnp.int32)
     for p, c in zip(parts, coordinates, strict=True):
@@ -89,7 +91,7 @@ def axis_index(spec, g: Element, tree: Axis) -> jax.Array:
     return jnp.broadcast_to(flat, [p.size for p in parts]).reshape(-1)
 
 
-def _gather_coordinates(spec, g: Element, parts: Sequence[Axis]) -> list[jax.Array]:
+def _gather_coordinates(spec, g: Element, parts: Sequence[Fixed | Unit]) -> list[jax.Array]:
     """For a product of atoms: the old coordinate of each factor at each new one, broadcastable."""
     out: list = [None] * len(parts)
     for group in fused_order(parts):
@@ -106,7 +108,7 @@ def _gather_coordinates(spec, g: Element, parts: Sequence[Axis]) -> list[jax.Arr
 
 
 def _spread(
-    spec, perm: jax.Array, unit: Unit, parts: Sequence[Axis], group: Sequence[int]
+    spec, perm: jax.Array, unit: Unit, parts: Sequence[Fixed | Unit], group: Sequence[int]
 ) -> jax.Array:
     """A permutation array laid along the axes of its parents and of its own factors."""
     where = [*seat([p.name for p in parts], spec.over(unit.name), unit.at), *group]
@@ -128,18 +130,14 @@ def _act_on_block(spec, g: Element, piece: tuple[Fixed | Unit, ...], x: jax.Arra
         else Unit(a.name, prod(piece[k].size for k in group), None, a.at)
         for a, group in zip(labels, groups, strict=True)
     )
-    order = sorted(
-        (k for k, a in enumerate(merged) if isinstance(a, Unit)),
-        key=lambda k: len(spec.over(merged[k].name)),
-    )
-    for k in order:
-        name = merged[k].name
-        if not spec.over(name):
-            x = jnp.take(x, g[name], axis=k, unique_indices=True, mode="clip")
+    units = [(k, a) for k, a in enumerate(merged) if isinstance(a, Unit)]
+    for k, unit in sorted(units, key=lambda place: len(spec.over(place[1].name))):
+        perm = g[unit.name]
+        if not spec.over(unit.name):
+            x = jnp.take(x, perm, axis=k, unique_indices=True, mode="clip")
         else:
-            x = jnp.take_along_axis(
-                x, _spread(spec, g[name], merged[k], merged, (k,)), axis=k, mode="clip"
-            )
+            index = _spread(spec, perm, unit, merged, (k,))
+            x = jnp.take_along_axis(x, index, axis=k, mode="clip")
     return x
 
 

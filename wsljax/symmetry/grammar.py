@@ -57,7 +57,9 @@ def parse_axes(text: str, overs: dict[str, tuple[str, ...]] | None = None) -> tu
 
 def _choosers(trees: Sequence[Axis], k: int) -> list[int]:
     """The other axes that are sums of as many segments as axis ``k`` has alternatives."""
-    n = len(trees[k].parts)
+    tree = trees[k]
+    assert isinstance(tree, Alt)
+    n = len(tree.parts)
     sums = [plain(t) for t in trees]
     return [j for j, t in enumerate(sums) if j != k and isinstance(t, Sum) and len(t.parts) == n]
 

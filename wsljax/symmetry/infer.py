@@ -23,6 +23,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._compat import is_tracer, key_path_str, open_jaxpr
@@ -203,7 +204,7 @@ def _walk(trace, unroll: frozenset) -> tuple[Walk, list[View], list[View], list[
     params = [walk.array(s) for s in shapes]
     inputs = [walk.array(s) for s in in_shapes]
     for view, var in zip((*params, *inputs), jaxpr.invars, strict=True):
-        if jax.dtypes.issubdtype(var.aval.dtype, np.inexact):
+        if jnp.issubdtype(var.aval.dtype, np.inexact):
             view.distinct = (True,) * len(view.axes)
     for view, moves in zip(inputs, free, strict=True):
         if not moves:
@@ -271,12 +272,12 @@ def _assemble(notes: Annotator, leaves, inputs, outputs, treedef) -> Spec:
     }
     parts = {name: sizes for name, sizes in parts.items() if len(sizes) > 1}
 
-    def build(group) -> tuple[Leaf, ...] | None:
-        if group is None:
-            return None
+    def build(group) -> tuple[Leaf, ...]:
         return tuple(Leaf(s.path, s.shape, rejoin(notes.trees(s), parts)) for s in group)
 
-    built = build(leaves), build(inputs), build(outputs)
+    ins = None if inputs is None else build(inputs)
+    outs = None if outputs is None else build(outputs)
+    built = build(leaves), ins, outs
     split = {
         a.name
         for group in built
@@ -317,7 +318,7 @@ def _check_leaf(path: str, leaf: Any) -> None:
             f"params: leaf {path!r} is {type(leaf).__name__}, not an array; keep arrays only, as in "
             "`params, static = eqx.partition(model, eqx.is_inexact_array)`, and close over the rest"
         )
-    if not jax.dtypes.issubdtype(leaf.dtype, np.inexact):
+    if not jnp.issubdtype(leaf.dtype, np.inexact):
         raise TypeError(
             f"params: leaf {path!r} has dtype {leaf.dtype}; only floating-point weights have symmetries. "
             "Split it off (`eqx.partition(model, eqx.is_inexact_array)`, `nnx.split(model, nnx.Param, ...)`) "

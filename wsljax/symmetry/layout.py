@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .axes import Alt, Axis, Fixed, Prod, Reorder, Sum, Unit, default_seats
+from .axes import Alt, Axis, Fixed, Prod, Reorder, Sum, Unit, default_seats, order_of, plain
 from .reindex import inverse_order, runs
 
 FEW_RUNS = 4
@@ -89,10 +89,16 @@ def _step(trees: Sequence[Axis]):
     return None
 
 
+def _parts(tree: Axis) -> tuple[Axis, ...]:
+    """The parts of a sum or of a product."""
+    assert isinstance(tree, (Sum, Prod))
+    return tree.parts
+
+
 def _segments(trees: tuple[Axis, ...], axis: int) -> list[tuple[int, int, tuple[Axis, ...]]]:
     """(start, stop, trees of the piece) for each segment of a sum axis."""
     pieces, start = [], 0
-    for i, part in enumerate(trees[axis].parts):
+    for i, part in enumerate(_parts(trees[axis])):
         sub = tuple(part if k == axis else choose(t, axis, i) for k, t in enumerate(trees))
         pieces.append((start, start + part.size, sub))
         start += part.size
@@ -100,11 +106,11 @@ def _segments(trees: tuple[Axis, ...], axis: int) -> list[tuple[int, int, tuple[
 
 
 def _expand(trees: tuple[Axis, ...], axis: int) -> tuple[Axis, ...]:
-    return trees[:axis] + trees[axis].parts + trees[axis + 1 :]
+    return trees[:axis] + _parts(trees[axis]) + trees[axis + 1 :]
 
 
 def _straighten(trees: tuple[Axis, ...], axis: int) -> tuple[Axis, ...]:
-    return (*trees[:axis], trees[axis].tree, *trees[axis + 1 :])
+    return (*trees[:axis], plain(trees[axis]), *trees[axis + 1 :])
 
 
 def take(x: jax.Array, order: Sequence[int], axis: int) -> jax.Array:
@@ -163,10 +169,11 @@ def decompose(x: jax.Array, trees: tuple[Axis, ...]) -> list[jax.Array]:
         return [x.transpose([k for group in order for k in group]).reshape(shape)]
     kind, axis = step
     if kind == "order":
-        x = take(x, inverse_order(trees[axis].order), axis)
+        x = take(x, inverse_order(order_of(trees[axis])), axis)
         return decompose(x, _straighten(trees, axis))
     if kind == "prod":
-        shape = x.shape[:axis] + tuple(p.size for p in trees[axis].parts) + x.shape[axis + 1 :]
+        parts = _parts(trees[axis])
+        shape = x.shape[:axis] + tuple(p.size for p in parts) + x.shape[axis + 1 :]
         return decompose(x.reshape(shape), _expand(trees, axis))
     blocks = []
     for start, stop, sub in _segments(trees, axis):
@@ -191,10 +198,10 @@ def _recompose(queue: list[jax.Array], trees: tuple[Axis, ...]) -> jax.Array:
         return x.transpose([order.index(k) for k in range(len(order))])
     kind, axis = step
     if kind == "order":
-        return take(_recompose(queue, _straighten(trees, axis)), trees[axis].order, axis)
+        return take(_recompose(queue, _straighten(trees, axis)), order_of(trees[axis]), axis)
     if kind == "prod":
         x = _recompose(queue, _expand(trees, axis))
-        n = len(trees[axis].parts)
+        n = len(_parts(trees[axis]))
         return x.reshape(x.shape[:axis] + (trees[axis].size,) + x.shape[axis + n :])
     return jnp.concatenate(
         [_recompose(queue, sub) for _, _, sub in _segments(trees, axis)], axis=axis

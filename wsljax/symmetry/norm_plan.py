@@ -62,28 +62,27 @@ class Plan:
     def _norm(self, scale: Scale) -> list[Norm]:
         """The norm whose gain a scaling moves against its readers."""
         places = {t.block: t for t in scale.terms}
-        if len(places) < len(scale.terms) or any(t.part or t.offset for t in scale.terms):
+        axes = {t.block: t.axis for t in scale.terms if t.axis is not None}
+        if len(axes) < len(scale.terms) or any(t.part or t.offset for t in scale.terms):
             return []
         rank = min(len(self.blocks[n].shape) for n in places)
         flat = [n for n in places if len(self.blocks[n].shape) == rank]
         sign = places[flat[0]].exponent
-        readers = tuple((t.block, t.axis) for t in scale.terms if t.block not in flat)
+        readers = tuple((n, axis) for n, axis in axes.items() if n not in flat)
         fits = (
             abs(sign) == 1
             and all(places[n].exponent == sign for n in flat)
             and readers
             and all(places[n].exponent == -sign for n, _ in readers)
             and all(
-                self._onto((n, places[n].axis), reader) is not None
-                for n in flat
-                for reader in readers
+                self._onto((n, axes[n]), reader) is not None for n in flat for reader in readers
             )
         )
         if not fits:
             return []
         for n in flat:
-            gain = (n, places[n].axis)
-            rest = [(m, places[m].axis) for m in flat if m != n]
+            gain = (n, axes[n])
+            rest = [(m, axes[m]) for m in flat if m != n]
             if len(rest) < 2 and self._is_gain(gain, [m for m, _ in rest], readers):
                 return self._foldable(gain, rest[0] if rest else None, readers)
         return []
@@ -123,7 +122,9 @@ class Plan:
 
     def _spread(self, x, vector, other):
         """A vector along the units with the axes of another block."""
-        return spread(x, self._onto(vector, other), len(self.blocks[other[0]].shape))
+        onto = self._onto(vector, other)
+        assert onto is not None
+        return spread(x, onto, len(self.blocks[other[0]].shape))
 
     # -------------------------------------------------------------- how the function responds
     def _is_gain(self, gain, shifts: Sequence[str], readers) -> bool:
@@ -187,10 +188,12 @@ class Plan:
         onto = matched_axes(self.spec, weight, bias, reader[1])
         if onto is None:
             return None
-        if any(k not in onto for k in self._onto(shift, reader) if k != reader[1]):
+        along = self._onto(shift, reader)
+        assert along is not None
+        if any(k not in onto for k in along if k != reader[1]):
             return None
         letters = LETTERS[: len(weight.axes)]
-        amount = "".join(letters[k] for k in self._onto(shift, reader))
+        amount = "".join(letters[k] for k in along)
         return f"{amount},{letters}->{''.join(letters[k] for k in onto)}"
 
     @property
@@ -223,7 +226,7 @@ class Plan:
         x = dict(self.spec.blocks(params))
         for norm in self.norms:
             x[norm.gain[0]] = jnp.ones_like(x[norm.gain[0]])
-            if norm.into:
+            if norm.shift is not None and norm.into:
                 x[norm.shift[0]] = jnp.zeros_like(x[norm.shift[0]])
         return self.spec.unblocks(x, like=params)
 

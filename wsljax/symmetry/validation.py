@@ -58,7 +58,7 @@ def _validate_generators(spec) -> None:
         if names.count(name) > 1:
             raise ValueError(f"two units or generators have the name {name!r}")
     for gen in spec.generators:
-        for name in sorted(action.touched(spec.generators, {gen.name: ()})):
+        for name in sorted(action.touched(spec.generators, {gen.name})):
             if name not in blocks:
                 raise ValueError(f"generator {gen.name!r}: no block is called {name!r}")
         for t in () if gen.kind in ("shift", "phase") else gen.terms:

@@ -17,7 +17,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 ZOO_AXIS = "zoo"
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None, *, axis: str = ZOO_AXIS) -> Mesh:
+def make_mesh(
+    devices: Sequence[jax.Device] | None = None,  # pyright: ignore[reportInvalidTypeForm]
+    *,
+    axis: str = ZOO_AXIS,
+) -> Mesh:
     """A one-axis mesh over `devices` (default: all of them).
 
     Args:

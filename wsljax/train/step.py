@@ -112,7 +112,8 @@ def make_step(
             params = optax.apply_updates(state.params, updates)
         kept = state.average
         if average is not None:
-            kept = jax.tree.map(lambda a, p: a + (1 - average) * (p - a), kept, params)
+            share = 1 - average
+            kept = jax.tree.map(lambda a, p: a + share * (p - a), kept, params)
         return TrainState(params, opt_state, kept, state.step + 1), metrics
 
     return step

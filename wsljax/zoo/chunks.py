@@ -114,7 +114,7 @@ def chunk_indices(order: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
         yield order[start : start + chunk]
 
 
-def take_models(tree: Any, index: np.ndarray) -> Any:
+def take_models(tree: Any, index: np.ndarray | slice | int) -> Any:
     """The models at `index`, in a tree where some leaves may be shared."""
     return jax.tree.map(lambda leaf: leaf[index] if is_stacked(leaf) else leaf, tree)
 

@@ -27,6 +27,8 @@ class ExportedFunction:
     """
 
     architecture = "exported"
+    program: bytes
+    _text: str
 
     def __init__(self, program: bytes, settings: Mapping[str, Any]):
         object.__setattr__(self, "program", bytes(program))

@@ -46,6 +46,9 @@ class Function:
         True
     """
 
+    architecture: str
+    _text: str
+
     def __init__(self, architecture: str, settings: Mapping[str, Any] | None = None):
         """See the class.
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from wsljax._compat import is_tracer
 from wsljax.zoo.chunks import is_stacked, take_models
 
 #: What a column can be: a hyperparameter, a measured value, the step of a checkpoint, where a network
@@ -218,7 +219,7 @@ def _count(population: Population) -> int:
 
 def _describe(population: Population, name: str, column: Any) -> str:
     words = dict(population.labels).get(name)
-    values = np.asarray(column) if not isinstance(column, jax.core.Tracer) else None
+    values = np.asarray(column) if not is_tracer(column) else None
     if values is None or values.ndim != 1 or not values.size:
         return f"{np.shape(column)} {column.dtype}"
     if words is not None:

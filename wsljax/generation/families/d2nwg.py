@@ -13,7 +13,7 @@ now and then, so that samples can be guided.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import equinox as eqx
 import jax
@@ -144,7 +144,7 @@ def match_conditions(
 
     def loss(pair: _Pair, batch: Any, *, key: jax.Array) -> Any:
         latents, raw = batch
-        told = jax.vmap(lambda one: pair.conditioner(one).vector)(raw)
+        told = jax.vmap(lambda one: cast(jax.Array, pair.conditioner(one).vector))(raw)
         a, b = (
             v * jax.lax.rsqrt(jnp.sum(v * v, -1, keepdims=True) + 1e-12)
             for v in (told, pair.networks(latents))

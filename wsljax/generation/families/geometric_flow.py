@@ -92,8 +92,9 @@ def geometric_flow(
     fits.append(WeightSpace.fit if geometry == "euclidean" else SphereSpace.fit)
     space = fit_spaces(population, *fits)
     last = space.spaces[-1]
-    on_spheres = geometry == "spheres" and isinstance(last, SphereSpace)
-    manifold = last.geometry if on_spheres else None
+    manifold = None
+    if geometry == "spheres" and isinstance(last, SphereSpace):
+        manifold = last.geometry
     pairs = {
         "independent": Independent(),
         "minibatch": MinibatchTransport(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -177,4 +177,5 @@ def _logistic(x: jax.Array, y: jax.Array, classes: int, penalty: float, steps: i
 
     with jax.numpy_dtype_promotion("standard"):
         (params, _), _ = jax.lax.scan(step, (start, optimiser.init(start)), length=steps)
-    return Linear(standard, *params, jnp.asarray(penalty, x.dtype))
+    weight, bias = cast(tuple[jax.Array, jax.Array], params)
+    return Linear(standard, weight, bias, jnp.asarray(penalty, x.dtype))

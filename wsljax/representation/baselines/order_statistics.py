@@ -120,7 +120,7 @@ def quantiles(
         raise ValueError(f"`probabilities` is {tuple(probabilities)}; they are between 0 and 1.")
     known = moments(x, mask) if known is None else known
     inner = [p for p in probabilities if 0 < p < 1]
-    found = {0: known.low[:, 0], 1: known.high[:, 0]}
+    found: dict[float, jax.Array] = {0: known.low[:, 0], 1: known.high[:, 0]}
     if inner:
         values = _interior(x, tuple(inner), mask, known)
         found |= {p: values[:, k] for k, p in enumerate(inner)}

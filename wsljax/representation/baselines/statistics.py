@@ -236,7 +236,8 @@ def _stacked(rows: list[jax.Array], keep: list) -> tuple[jax.Array, jax.Array | 
 def _columns(definition: Definition, x: jax.Array, mask: jax.Array | None) -> jax.Array:
     known = moments(x, mask)
     probabilities = tuple(c for c in definition.columns if not isinstance(c, str))
-    found = dict(zip(probabilities, quantiles(x, probabilities, mask, known).T, strict=True))
+    found: dict[str | float, jax.Array] = {}
+    found |= zip(probabilities, quantiles(x, probabilities, mask, known).T, strict=True)
     n, ddof = known.count[:, 0], definition.ddof
     variance = known.variance[:, 0]
     if ddof:

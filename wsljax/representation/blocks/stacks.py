@@ -87,7 +87,7 @@ def split(x: jax.Array, stops: Sequence[int], axis: int) -> list[jax.Array]:
         return [x]
     edges = [0, *stops, x.shape[axis]]
     sizes = tuple(b - a for a, b in zip(edges[:-1], edges[1:], strict=True))
-    return jax.lax.split(x, sizes, axis=axis % x.ndim)
+    return list(jax.lax.split(x, sizes, axis=axis % x.ndim))
 
 
 def unstack(x: jax.Array) -> list[jax.Array]:

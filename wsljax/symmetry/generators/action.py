@@ -11,7 +11,7 @@ Each kind of step is moved past the others by conjugation, which never leaves it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -168,7 +168,7 @@ def blocks_used(gen: Generator) -> set[str]:
     return names
 
 
-def touched(generators: Sequence[Generator], g: Element) -> set[str]:
+def touched(generators: Sequence[Generator], g: Collection[str]) -> set[str]:
     """Names of the blocks that are moved or read."""
     names: set[str] = set()
     for gen in generators:

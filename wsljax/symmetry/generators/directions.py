@@ -38,7 +38,7 @@ def row_space(jacobian: np.ndarray, tolerance: float = 0.0) -> tuple[np.ndarray,
     """Orthonormal rows that span those of a matrix, and others that span its null space; ``tolerance``
     (`Probe.tolerance`) is what of it is rounding, where that is more than in float64."""
     if len(jacobian) > jacobian.shape[1]:
-        jacobian = np.linalg.qr(jacobian, mode="r")
+        jacobian = np.linalg.qr(jacobian, mode="r")  # pyright: ignore[reportAssignmentType]
     _, sizes, rows = np.linalg.svd(jacobian)
     n = numerical_rank(sizes, max(SMALL, tolerance))
     return rows[:n], rows[n:]

@@ -8,7 +8,7 @@ the other side of a maximum, are zero; each is reported with the change it makes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +96,7 @@ def _epsilon(atom: Any) -> float | None:
     if (
         not isinstance(atom, Literal)
         or np.ndim(atom.val)
-        or not jnp.issubdtype(atom.aval.dtype, jnp.floating)
+        or not jnp.issubdtype(cast(Any, atom.aval).dtype, jnp.floating)
     ):
         return None
     return float(atom.val) if 0 < atom.val <= LARGEST_EPSILON else None

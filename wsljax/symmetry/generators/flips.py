@@ -143,4 +143,7 @@ def _about_centres(search: Search, units, places: list[Occurrence]) -> list[Sign
         combinations(carries, m) for m in range(1, min(len(carries), MOST_CARRIES) + 1)
     )
     kept = _survivors(search, units, [(tuple(places), s) for s in sets])
-    return [_sign(search, units, *min(kept, key=lambda c: len(c[1])), [])] if kept else []
+    if not kept:
+        return []
+    subset, chosen = min(kept, key=lambda c: len(c[1]))
+    return [_sign(search, units, subset, chosen, [])]

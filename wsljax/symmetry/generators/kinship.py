@@ -196,7 +196,7 @@ class Relation:
             gains = tuple(replace(h, block=to[h.block]) for h in g.gains)
             out = replace(out, target=to[g.target], gains=gains)
         stem = g.name.split(":")
-        subject = out.target if isinstance(g, Shift) and g.kind == "shift" else units
+        subject = out.target if isinstance(out, Shift) and out.kind == "shift" else units
         if subject is None:
             subject = ":".join(map(self.label, stem[1:2])) + ":pairs"
         return replace(out, name=named(g.kind, subject))

@@ -97,7 +97,7 @@ def linear(search: Search, units, scalings: list[Scale]) -> list[Linear]:
 
 
 def _linear(search: Search, units, scaling: Scale) -> list[Linear]:
-    places = [Occurrence(t.block, t.axis, t.parents, (), t.part) for t in scaling.terms]
+    places = [Occurrence.of(t) for t in scaling.terms]
     duals = [t.exponent < 0 for t in scaling.terms]
 
     def make(k, leaves):
@@ -167,10 +167,11 @@ def orthogonal(search: Search, units, found_norms: list[Norm]) -> list[Orthogona
 
 def _turned(probe, leaves, o: Occurrence, copy, planes) -> np.ndarray:
     """The direction in which the coordinates of one place turn in these planes."""
-    return sum(
+    turns = [
         matrix_unit(probe, leaves, o, copy, i, j) - matrix_unit(probe, leaves, o, copy, j, i)
         for i, j in planes
-    )
+    ]
+    return np.asarray(sum(turns))
 
 
 def uniform(search: Search, others: list) -> list[Uniform]:

@@ -53,7 +53,7 @@ def norms(
         for sign in (1, -1):
             up = [t for t in s.terms if t.exponent == sign]
             down = [t for t in s.terms if t.exponent == -sign]
-            places = tuple(Occurrence(t.block, t.axis, t.parents, (), t.part) for t in down)
+            places = tuple(Occurrence.of(t) for t in down)
             if (
                 not up
                 or not down

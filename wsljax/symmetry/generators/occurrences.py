@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +27,12 @@ class Occurrence:
     under: tuple[str, ...] = ()
     seats: tuple[int, ...] = ()
 
+    @staticmethod
+    def of(term: Term) -> Occurrence:
+        """Where a term that has an axis acts."""
+        assert term.axis is not None
+        return Occurrence(term.block, term.axis, term.parents, (), term.part)
+
     @property
     def place(self) -> tuple:
         return self.block, self.axis, self.part
@@ -47,7 +53,7 @@ class Occurrence:
 
 
 def occurrences(
-    spec, name: str, leave_out: set[str], parts_left_out=frozenset(), split: bool = False
+    spec, name: str, leave_out: set[str], parts_left_out: Collection = (), split: bool = False
 ) -> list:
     """All places of the units ``name``, in the order of the layout; ``split``: with the parts of any block."""
     return [

@@ -23,7 +23,7 @@ from .kinship import uses
 BATCH_ENTRIES = 4_000_000
 LARGEST_BATCH = 8
 FINE, COARSE = 1e-9, 3e-4
-QUICK = {"xla_backend_optimization_level": 0}
+QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 SMALL = 1000
 """Networks of fewer parameters are compiled without optimisation: they run in no time as it is."""
 

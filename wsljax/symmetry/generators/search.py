@@ -170,7 +170,8 @@ class Search:
             for units in others:
                 relation = self.kin.between(mine, [o.block for o in self.places(units)])
                 related = [self._related(relation, some) for some in found]
-                out[units.name] = find(units) if None in related else related
+                known = [some for some in related if some is not None]
+                out[units.name] = known if len(known) == len(found) else find(units)
         return out
 
     def _related(self, relation, found: list) -> list | None:

@@ -58,8 +58,8 @@ def row(gen: Generator) -> tuple[str, str, str, str]:
         "shift": "R",
         "phase": "Z",
     }[gen.kind]
-    if getattr(gen, "pairs", ()):
-        group = f"C*^{len(gen.pairs)}"
+    if pairs := getattr(gen, "pairs", ()):
+        group = f"C*^{len(pairs)}"
     if isinstance(gen, Phase):
         places = [f"{gen.target} + {gen.step:g} k"]
         places += [f"{_place(t, 'sign')} (-1)^k" for t in gen.terms]

@@ -85,7 +85,8 @@ def _element(g: Generator, random: np.random.Generator) -> np.ndarray:
         return np.exp(0.5 * x)
     if getattr(g, "pairs", ()):
         with enable_x64():
-            return np.asarray(g.exp(0.5 * random.standard_normal(g.algebra_shape)))
+            v = 0.5 * random.standard_normal(g.algebra_shape)
+            return np.asarray(g.exp(v))  # pyright: ignore[reportArgumentType]
     if getattr(g, "centred", False):
         basis = mean_free(g.size)
         q, _ = np.linalg.qr(x[..., 1:, 1:])

@@ -302,8 +302,8 @@ class Cells:
                 for f, i in chosen:
                     choice[role][arrays[role].places[id(f)]] = i  # type: ignore[index, union-attr]
         cells = [
-            None if a is None else a.cells.get(tuple(c))
-            for a, c in zip(arrays, choice, strict=True)  # type: ignore[arg-type]
+            None if a is None or c is None else a.cells.get(tuple(c))
+            for a, c in zip(arrays, choice, strict=True)
         ]
         groups: list[list[tuple[int, int]]] = []
         for option in combination:

@@ -45,12 +45,13 @@ def view_of_constant(walk, value: Any) -> View:
         return walk.fixed(shape, UNEVEN)
     if 0 in shape:
         return View([(0,) if n == 0 else ((n,) if n > 1 else ()) for n in shape])
-    rows: list[np.ndarray | None] = []
+    rows: dict[int, np.ndarray] = {}
     for k, n in enumerate(shape):
         a = np.moveaxis(comparable, k, 0).reshape(n, -1)
-        rows.append(a if (a[1:] != a[:-1]).any() else None)
+        if (a[1:] != a[:-1]).any():
+            rows[k] = a
     const = array if array.size <= FOLDED and array.dtype.kind in "biuf" else None
-    busy = [k for k, a in enumerate(rows) if a is not None]
+    busy = list(rows)
     if len(busy) == 2 and _is_diagonal(comparable, busy):
         return _diagonal(walk, shape, busy, const)
     view = walk.array([shape[k] for k in busy])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -355,16 +355,12 @@ class Equations:
                 seen.add(mark)
                 roles.append(r)
         if len(roles) > 1:
-            variables = tuple(
-                Variable(
-                    size_of(s[cover]),
-                    tuple(
-                        Entry(i, (s[r],)) for i, r in enumerate(roles) if isinstance(s[r], Factor)
-                    ),
-                )
-                for s in busy
-            )
-            self.links.append(Link(len(roles), variables))
+            variables = []
+            for s in busy:
+                items = [(i, s[r]) for i, r in enumerate(roles)]
+                entries = [Entry(i, (f,)) for i, f in items if isinstance(f, Factor)]
+                variables.append(Variable(cast(Factor, s[cover]).port.size, tuple(entries)))
+            self.links.append(Link(len(roles), tuple(variables)))
         made = [
             tuple(next((i for i in (s[cover], *s) if i is not None), 1) for s in a) for a in aligned
         ]  # type: ignore[union-attr]

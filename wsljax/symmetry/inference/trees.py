@@ -74,11 +74,13 @@ class Trees:
 
     def _trees(self, s: Shown, needs: dict[int, set[int]], choice: dict[int, int]) -> list[Axis]:
         array = s.array
+        assert array is not None
         for k, gs in needs.items():
             for g in gs:
                 if g in choice or s.axis_of(g) == s.axis_of(k):
                     continue
                 axis = s.axis_of(g)
+                assert axis is not None
                 subs = [
                     self._trees(s, needs, {**choice, g: i}) for i in range(len(array.options[g]))
                 ]
@@ -101,43 +103,48 @@ class Trees:
         ]
 
     def _axis(self, s: Shown, needs, choice: dict[int, int], items, size: int) -> Axis:
+        array = s.array
+        assert array is not None
         parts: list[Axis] = []
         for j, (kind, k) in enumerate(items):
             if kind == "wild":
                 parts.append(Fixed(k))
                 continue
-            options = range(len(s.array.options[k]))
-            if k in choice:
-                parts += self._leaves(s, choice, k)
-                continue
-            if len(options) == 1:
-                parts += self._leaves(s, {**choice, k: 0}, k)
+            options = range(len(array.options[k]))
+            if k in choice or len(options) == 1:
+                known = self._leaves(s, {k: 0, **choice}, k)
+                assert known is not None
+                parts += known
                 continue
             later = items[j + 1 :]
             if any(kind2 == "leaf" and k in needs[m] for kind2, m in later):
-                rows = []
-                for i in options:
-                    sub = self._axis(s, needs, {**choice, k: i}, [items[j], *later], 0)
-                    if sub is not None:
-                        rows.append(sub)
-                parts.append(Sum(tuple(rows)))
+                left = [items[j], *later]
+                subs = [self._axis(s, needs, {**choice, k: i}, left, 0) for i in options]
+                parts.append(Sum(tuple(subs)))
                 return Prod(tuple(parts))
             rows = []
             for i in options:
                 leaves = self._leaves(s, {**choice, k: i}, k)
-                if leaves is not None and None not in leaves:
+                if leaves is not None:
                     rows.append(Prod(tuple(leaves)) if leaves else Fixed(1))
             parts.append(Sum(tuple(rows)))
         if not parts:
             return Fixed(1 if size == 0 else size)
         return parts[0] if len(parts) == 1 else Prod(tuple(parts))
 
-    def _leaves(self, s: Shown, choice: dict[int, int], k: int) -> list[Axis]:
-        """The atoms of one leaf factor in a cell that agrees with ``choice`` (others do not matter)."""
-        full = tuple(choice.get(g, 0) for g in range(len(s.array.options)))
-        return [self.atom(n) for n in s.array.cells[full][k]] or (
-            [Fixed(1)] if len(s.array.options[k]) > 1 else []
-        )
+    def _leaves(self, s: Shown, choice: dict[int, int], k: int) -> list[Axis] | None:
+        """The atoms of one leaf factor in a cell that agrees with ``choice`` (others do not matter).
+
+        None if a segment of it has been joined to another one.
+        """
+        array = s.array
+        assert array is not None
+        full = tuple(choice.get(g, 0) for g in range(len(array.options)))
+        found = [self.atom(n) for n in array.cells[full][k]]
+        known = [a for a in found if a is not None]
+        if len(known) < len(found):
+            return None
+        return known or ([Fixed(1)] if len(array.options[k]) > 1 else [])
 
 
 def _sequence(items: list[tuple[str, int]], needs: dict[int, set[int]]) -> list[int]:
@@ -158,10 +165,15 @@ def _grouped(subs: list[list[Axis]], axis: int) -> list[list[Axis]]:
     for sub in subs[1:]:
         last = out[-1]
         alike = all(x == y for a, (x, y) in enumerate(zip(last, sub, strict=True)) if a != axis)
-        both = isinstance(last[axis], Fixed) and isinstance(sub[axis], Fixed)
-        if alike and both and not last[axis].name and not sub[axis].name:
+        one, two = last[axis], sub[axis]
+        if (
+            alike
+            and isinstance(one, Fixed)
+            and isinstance(two, Fixed)
+            and not (one.name or two.name)
+        ):
             merged = list(last)
-            merged[axis] = Fixed(last[axis].size + sub[axis].size)
+            merged[axis] = Fixed(one.size + two.size)
             out[-1] = merged
         else:
             out.append(sub)
@@ -174,9 +186,10 @@ def _tidy(tree: Axis) -> Axis:
         return tree
     if isinstance(tree, Alt):
         return Alt(tree.axis, tuple(_tidy(p) for p in tree.parts))
+    assert not isinstance(tree, Reorder)
     flat: list[Axis] = []
     for p in map(_tidy, tree.parts):
-        flat += p.parts if type(p) is type(tree) else (p,)
+        flat += p.parts if isinstance(p, (Prod, Sum)) and type(p) is type(tree) else (p,)
     if isinstance(tree, Prod):
         flat = [
             p for p in flat if not (isinstance(p, Fixed) and p.size == 1 and p.name is None)

@@ -7,7 +7,7 @@ index notation what an equation does; everything that is not so expressed is pin
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -85,10 +85,9 @@ class Walk(Equations):
         def read(atom: Any) -> View:
             if not isinstance(atom, Literal):
                 return env[atom]
-            if not atom.aval.shape:
-                return View(
-                    (), const=np.asarray(atom.val) if atom.aval.dtype.kind in "biu" else None
-                )
+            aval = cast(Any, atom.aval)
+            if not aval.shape:
+                return View((), const=np.asarray(atom.val) if aval.dtype.kind in "biu" else None)
             return view_of_constant(self, atom.val)
 
         if id(jaxpr) not in self._live:
@@ -134,9 +133,9 @@ class Walk(Equations):
                 self.spend(view, ("coordinates are read as numbers", eqn))
         out = rule(self, eqn, *views)
         outs = [out] if isinstance(out, View) else list(out)
-        if self.ranks:
-            flags = distinct_axes(eqn, views)
-            for view in outs if flags is not None else ():
+        flags = distinct_axes(eqn, views) if self.ranks else None
+        if flags is not None:
+            for view in outs:
                 if all(view is not v for v in views):
                     view.distinct = flags
         if folded is not None and all(outs[0] is not v for v in views):
@@ -184,7 +183,7 @@ class Walk(Equations):
                 reason = ("joined with axes that do not fit", eqn)
                 whole = parents[0]
                 if len(parents) > 1:
-                    whole = RULES["joined"](self, axis, *parents)
+                    whole = cast(View, RULES["joined"](self, axis, *parents))
                 return pick(whole, {axis: order}, reason)
         return None
 

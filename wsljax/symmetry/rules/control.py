@@ -153,7 +153,8 @@ def _scan(walk: Walk, eqn, *views: View) -> list[View]:
 def _unrolled(walk: Walk, eqn, jaxpr, values, consts, inits, xs, length: int) -> list[View]:
     """A scan step by step, so that each step may have units of its own."""
     reason = ("steps of a loop, in order", eqn)
-    carries, outs = list(inits), [None] * length
+    carries: list[View] = list(inits)
+    outs: list[list[View]] = [[]] * length
     steps = range(length)[::-1] if eqn.params["reverse"] else range(length)
     for t in steps:
         inside = []

@@ -35,10 +35,8 @@ def _dynamic_slice(walk: Walk, eqn, x: View, *starts: View) -> View:
 
 def _choose(walk: Walk, x: View, axis: int, size: int, start: View, reason) -> View:
     """A slice at an unknown scalar position: of size one it hides the axis under the position's key."""
-    counts = start.index is not None and not start.index.spoilt and size == 1 and not start.axes
-    if counts and same_coordinates(walk, start.index.items, x.axes[axis]):
-        pass
-    else:
+    column = start.index if size == 1 and not start.axes else None
+    if not _counts(walk, column, x.axes[axis]):
         walk.spend(start, reason)
         walk.pin(x, axis, reason)
     if start.key is None:
@@ -101,7 +99,7 @@ def _gather(walk: Walk, eqn, x: View, where: View) -> View:
         indexed = k in d.start_index_map
         if indexed and sizes[k] != n:
             column = _column(where, d.start_index_map.index(k), depth)
-            if sizes[k] == 1 and _counts(walk, column, x.axes[k]):
+            if column is not None and sizes[k] == 1 and _counts(walk, column, x.axes[k]):
                 if moving == [k]:
                     choice = (wx[k], column.token, tuple(ww[:-1]))
             elif column is not None:
@@ -188,9 +186,10 @@ def _scatter(walk: Walk, eqn, x: View, where: View, updates: View) -> View:
     depth = len(d.scatter_dims_to_operand_dims)
     for c, k in enumerate(d.scatter_dims_to_operand_dims):
         column = _column(where, c, depth)
-        whole = column is not None and not column.spoilt and k in d.inserted_window_dims
         if (
-            whole
+            column is not None
+            and not column.spoilt
+            and k in d.inserted_window_dims
             and shape[k] == prod(map(size_of, column.items))
             and all(isinstance(i, Factor) for i in column.items)
         ):

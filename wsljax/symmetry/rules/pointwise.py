@@ -73,6 +73,7 @@ def _known(eqn, value: bool) -> View:
 
 def _compare(walk: Walk, eqn, a: View, b: View) -> View | None:
     """``a == b`` for two values that count coordinates: true at matching coordinates of both sets."""
+    assert a.index is not None and b.index is not None
     if not same_coordinates(walk, a.index.items, b.index.items):
         return None
     return walk.elementwise(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -112,7 +113,7 @@ def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
     blank = [not v.factors() for v in views]
     solid = [v if b else _solid(walk, v, axis) for v, b in zip(views, blank, strict=True)]
     ports = [
-        Port(v.shape()[axis]) if b else product([i.port for i in v.axes[axis]])  # type: ignore[union-attr]
+        Port(v.shape()[axis]) if b else product([_port(i) for i in v.axes[axis]])
         for v, b in zip(solid, blank, strict=True)
     ]
     sizes = [v.shape()[axis] for v in solid]
@@ -134,7 +135,7 @@ def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
             items = (Factor(product([_port(i) for i in items]), struct),)
         fs = []
         for i in items:
-            f = Factor(i.port, struct)
+            f = Factor(_port(i), struct)
             struct.roots.append(f)
             fs.append(f)
         made[place] = tuple(fs)
@@ -150,9 +151,8 @@ def join(walk: Walk, views: Sequence[View], axis: int, reason) -> View:
             offset += n
             continue
         if n > 1:
-            variables.append(
-                Variable(n, (Entry(0, tuple(v.axes[axis])), Entry(1, (whole,), offset)))
-            )  # type: ignore[arg-type]
+            own = cast(tuple[Factor, ...], v.axes[axis])
+            variables.append(Variable(n, (Entry(0, own), Entry(1, (whole,), offset))))
         else:
             variables.append(Variable(1, (Entry(1, (whole,), offset),)))
         for place in places:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ class Relaxed(NamedTuple):
 def distance(a: Any, moved: Any) -> jax.Array:
     """The mean squared distance of the mixed weights to those of ``a``."""
     gaps = [jnp.sum(jnp.square(x - y)) for x, y in zip(*map(jax.tree.leaves, (a, moved)))]
-    return sum(gaps) / sum(x.size for x in jax.tree.leaves(a))
+    return cast(jax.Array, sum(gaps)) / sum(x.size for x in jax.tree.leaves(a))
 
 
 def sinkhorn_matching(
@@ -93,7 +93,9 @@ def sinkhorn_matching(
         u.name: 0.01 * jax.random.normal(k, (*problem.copies(u.name), u.size, u.size))
         for k, u in zip(keys, problem.units)
     }
-    soft = lambda free: {n: sinkhorn(x / temperature, rescalings) for n, x in free.items()}  # noqa: E731
+
+    def soft(free: dict[str, jax.Array]) -> dict[str, Any]:
+        return {n: sinkhorn(x / temperature, rescalings) for n, x in free.items()}
 
     @jax.jit
     def step(free, state, batch):

@@ -8,7 +8,7 @@ have no fast program.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from wsljax.zoo.architectures.common import (
     standardised,
 )
 
-Padding = str | int
+Padding = Literal["SAME", "VALID"] | int
 
 
 def convolve(layer: Any, x: jax.Array, stride: int = 1, padding: Padding = "VALID") -> jax.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +92,7 @@ def recurrent(
     def make(draw, row):
         params = {}
         for i in range(layers):
-            size = (tokens or features) if i == 0 else hidden
+            size = cast(int, tokens or features) if i == 0 else hidden
             layer = dense(draw, (size, gates * hidden), names, row)
             layer["recurrent"] = draw_kernel(draw, (hidden, gates * hidden), names, row)
             if names == ("torch",):  # torch draws all weights of a cell within 1/sqrt(hidden)

@@ -6,7 +6,7 @@ Pre-norm blocks (Xiong 2020) as in GPT-2 and ViT (Dosovitskiy 2021).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +95,7 @@ def transformer(
         elif tokens is not None:
             embed = {"kernel": draw_kernel(draw, (tokens, width), names, row)}
         else:
-            embed = dense(draw, (features, width), names, row)
+            embed = dense(draw, (cast(int, features), width), names, row)
         params = {"embed": embed, "positions": _small(draw, (places, width))}
         if head == "class":
             params["class"] = _small(draw, (width,))

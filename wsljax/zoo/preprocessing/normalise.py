@@ -88,6 +88,7 @@ class Normaliser(eqx.Module):
         _check(params)
         stack = {path: np.asarray(x) for path, x in arrays_by_path(params).items()}
         if kind in ("block", "fixed"):
+            assert spec is not None
             mean, deviation = _by_block(params, spec, fixed=kind == "fixed")
         elif kind == "layer":
             mean, deviation = {}, {}
@@ -231,7 +232,8 @@ class Normaliser(eqx.Module):
                 )
         except (KeyError, TypeError) as error:
             raise ValueError(f"this is not a stored normaliser: {error}.") from None
-        return Normaliser(*both, record["kind"], spec)
+        mean, deviation = both
+        return Normaliser(mean, deviation, record["kind"], spec)
 
     def _map(self, params: Any, fn: Any) -> Any:
         flat, treedef = jax.tree_util.tree_flatten_with_path(params)
@@ -330,7 +332,10 @@ def _by_block(params: Any, spec: Spec, *, fixed: bool) -> tuple[dict, dict]:
             out[block.name] = np.broadcast_to(value, block.shape)
     like = jax.tree.map(lambda x: x[0], params)
     whole = [spec.unblocks({n: jnp.asarray(x) for n, x in out.items()}, like=like) for out in both]
-    return tuple({p: np.asarray(x) for p, x in arrays_by_path(tree).items()} for tree in whole)
+    mean, deviation = (
+        {p: np.asarray(x) for p, x in arrays_by_path(tree).items()} for tree in whole
+    )
+    return mean, deviation
 
 
 def _make(mean: Mapping, deviation: Mapping, kind: str, spec: Any, stack: Mapping) -> Normaliser:

@@ -20,12 +20,12 @@ class Split(NamedTuple):
 
 
 def split(
-    runs: int | Sequence[int] | Population,
+    runs: int | Sequence[int] | np.ndarray | Population,
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     *,
     key: jax.Array,
-    groups: Sequence[Any] | None = None,
-    stratify: Sequence[Any] | None = None,
+    groups: Sequence[Any] | np.ndarray | None = None,
+    stratify: Sequence[Any] | np.ndarray | None = None,
 ) -> Split:
     """Split a population so that no run is on two sides.
 
@@ -59,23 +59,23 @@ def split(
     """
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"`fractions` is {tuple(fractions)}; give three positive ones, sum 1.")
-    runs = _runs(runs)
+    own = _runs(runs)
     if groups is not None:
-        runs = _join(runs, _column(groups, len(runs), "groups"))
+        own = _join(own, _column(groups, len(own), "groups"))
     if stratify is None:
-        return Split(*(np.flatnonzero(np.isin(runs, part)) for part in _cut(runs, fractions, key)))
-    values = _column(stratify, len(runs), "stratify")
+        return Split(*(np.flatnonzero(np.isin(own, part)) for part in _cut(own, fractions, key)))
+    values = _column(stratify, len(own), "stratify")
     names, strata = np.unique(values, return_inverse=True)
-    _check_strata(runs, strata, names)
+    _check_strata(own, strata, names)
     parts: list[list[np.ndarray]] = [[], [], []]
     for number, name in enumerate(names):
-        inside = runs[strata == number]
+        inside = own[strata == number]
         where = f" with `stratify` {name.item()!r}"
         for out, part in zip(
             parts, _cut(inside, fractions, jax.random.fold_in(key, number), where)
         ):
             out.append(part)
-    return Split(*(np.flatnonzero(np.isin(runs, np.concatenate(part))) for part in parts))
+    return Split(*(np.flatnonzero(np.isin(own, np.concatenate(part))) for part in parts))
 
 
 def split_populations(
@@ -122,7 +122,9 @@ def split_populations(
     )
 
 
-def last_checkpoints(runs: Sequence[int], steps: Sequence[float]) -> np.ndarray:
+def last_checkpoints(
+    runs: Sequence[int] | np.ndarray, steps: Sequence[float] | np.ndarray
+) -> np.ndarray:
     """The network of each run with the most steps, in increasing order of the networks.
 
     Many results are on final networks alone: split all checkpoints, then keep those in both.
@@ -130,10 +132,9 @@ def last_checkpoints(runs: Sequence[int], steps: Sequence[float]) -> np.ndarray:
     >>> last_checkpoints([0, 0, 1, 1, 1], [10, 20, 10, 30, 20]).tolist()
     [1, 3]
     """
-    runs = np.asarray(runs)
-    steps = _column(steps, len(runs), "steps")
-    order = np.lexsort((steps, runs))
-    last = np.append(runs[order][1:] != runs[order][:-1], True)
+    own = np.asarray(runs)
+    order = np.lexsort((_column(steps, len(own), "steps"), own))
+    last = np.append(own[order][1:] != own[order][:-1], True)
     return np.sort(order[last])
 
 
@@ -151,7 +152,7 @@ def _cut(runs: np.ndarray, fractions: Sequence[float], key: jax.Array, where: st
     return np.split(order, [train, train + validation])
 
 
-def _runs(runs: int | Sequence[int] | Population) -> np.ndarray:
+def _runs(runs: int | Sequence[int] | np.ndarray | Population) -> np.ndarray:
     """The run of each network, related ones joined."""
     if isinstance(runs, Population):
         columns, count = runs.columns, len(runs)
@@ -187,11 +188,11 @@ def _join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             return label
 
 
-def _column(values: Sequence[Any], count: int, what: str) -> np.ndarray:
-    values = np.asarray(values)
-    if values.shape != (count,):
-        raise ValueError(f"`{what}` has shape {values.shape}; there are {count} networks.")
-    return values
+def _column(values: Sequence[Any] | np.ndarray, count: int, what: str) -> np.ndarray:
+    column = np.asarray(values)
+    if column.shape != (count,):
+        raise ValueError(f"`{what}` has shape {column.shape}; there are {count} networks.")
+    return column
 
 
 def _check_strata(runs: np.ndarray, strata: np.ndarray, names: np.ndarray) -> None:

@@ -100,8 +100,8 @@ OPTIMISERS = {
 def optimiser_rules(
     names: Sequence[str],
     *,
-    momentum: Sequence[float] | None = None,
-    square_decay: Sequence[float] | None = None,
+    momentum: Sequence[float] | np.ndarray | None = None,
+    square_decay: Sequence[float] | np.ndarray | None = None,
 ) -> Rule:
     """The rules of a population as arrays.
 

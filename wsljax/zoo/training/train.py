@@ -160,10 +160,10 @@ def train_chunks(
         among them `run`, the row of `hyper`, `step`, and `parent`, a row of the same chunk. Networks
         of about the same length of training share a chunk, so that few steps are masked out.
     """
-    function = init if isinstance(init, Function) else None
-    words = dict(labels or {})
-    if function is not None:
-        init, settings = function.init, function.settings
+    function, words = None, dict(labels or {})
+    if isinstance(init, Function):
+        function, settings = init, init.settings
+        init = function.init
         chosen = {n: settings[n] for n in (*function.reads, "initialiser") if n in settings}
         words = {n: (v,) if isinstance(v, str) else v for n, v in chosen.items()} | words
     complete = complete_hyper(hyper, steps=steps, words=words)

@@ -92,10 +92,11 @@ class Trainer:
             lanes = min(self.lanes, len(state.loss))
             groups = len(state.loss) // lanes
             several = (state, rows, rules, material)
+            shared = {"data": data, "key": key, "first": first, "last": last}
             if groups == 1:
-                return self._steps(*several, data, key, first, last)
+                return self._steps(*several, **shared)
             cut = jax.tree.map(lambda x: x.reshape(groups, lanes, *x.shape[1:]), several)
-            out = jax.lax.map(lambda part: self._steps(*part, data, key, first, last), cut)
+            out = jax.lax.map(lambda part: self._steps(*part, **shared), cut)
             return jax.tree.map(lambda x: x.reshape(groups * lanes, *x.shape[2:]), out)
 
         if self.mesh is not None:
@@ -177,7 +178,10 @@ class Trainer:
 
     def _samples(self) -> int:
         shared = jax.tree.leaves(self.data)
-        return shared[0].shape[0] if shared else jax.tree.leaves(self.own[1])[0].shape[1]
+        if shared:
+            return shared[0].shape[0]
+        assert self.own is not None
+        return jax.tree.leaves(self.own[1])[0].shape[1]
 
     def _in_lanes(self, size: int) -> int:
         """A number of networks that makes whole groups on every device; sets the lanes to fit."""
@@ -224,6 +228,7 @@ class _Progress:
         return None if self.states is None else self.states.latest()
 
     def restore(self, state: ModelState) -> ModelState:
+        assert self.states is not None
         state = self.states.restore(state)
         if self.shots is not None:
             like = state.params, state.loss
