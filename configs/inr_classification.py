@@ -34,6 +34,9 @@ def methods(channels: int) -> dict[str, Entry]:
         "universal (UNF)": Entry("universal", channels=channels),
         "NFN": Entry("nfn", channels=channels),
         "DWS": Entry("dws", channels=channels),
+        "DWS, means, fixed ends": Entry(
+            "dws", {"pool": "mean", "ends": "fixed"}, channels=channels
+        ),
         "NFT": Entry("nft", channels=channels),
         "neural graph": Entry("neural_graph", channels=channels),
         "neural graph transformer": Entry("neural_graph_transformer", channels=channels),

@@ -7,11 +7,12 @@ in [0, 1], one network of its own start for each image. The first layer starts a
 biases of sines at zero, the last layer as a linear layer of torch; 1,000 steps of Adam at 5e-4, or
 until 40 dB are reached.
 
-The files' weights have deviations of .063, .018, .118 in the three layers, and the one network that is
-at hand 24.3 dB. How they start matters more than how well they draw: from SIREN's own start (`{"initialiser":
-"siren"}`, random biases, a wide first layer) the weights are mostly the start, and a classifier that
-reads them learns several times slower. Without files of MNIST the digits of scikit-learn, resized to
-28 x 28, stand in; they are smoother, so easier.
+The files' weights have deviations of .063, .018, .118 in the three layers, ours .057, .016, .118; the one
+network of theirs that is at hand has 24.3 dB, 8,000 of ours 23.4 +- 1.6. How they start matters more
+than how well they draw: from SIREN's own start (`"initialiser": "siren"`: a first layer five times as
+wide, random phases) weights are mostly their start, and what reads them learns several times slower.
+Without files of MNIST the digits of scikit-learn, resized to 28 x 28, stand in; they are smoother, so
+easier.
 """
 
 from configs.zoo._config import ZooConfig, sized

@@ -106,7 +106,7 @@ def _permutations_change_nothing(stored):
 #: Weights of one network of the full size, as the sources have them.
 WEIGHTS = {
     "tetris_ffn": 100, "mnist_cnn": 2464, "fashion_cnn": 2464, "sparse_twins": 2464,
-    "small_cnn_unterthiner": 4970, "dws_siren": 1185, "nfn_siren": 1185,
+    "small_cnn_unterthiner": 4970, "dws_siren": 1185, "mnist_sirens": 1185, "nfn_siren": 1185,
     "implicit_images": 2 * 64 + 64 + 64 * 64 + 64 + 64 * 3 + 3, "breast_cancer": 802, "iris": 131,
     "lenet_pairs": 61_026, "lstm_languages": 13_349, "digit_mlps": 1210, "digit_sirens": 1185,
 }  # fmt: skip
