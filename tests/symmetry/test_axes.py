@@ -59,6 +59,11 @@ def test_alternatives_find_their_axis():
     [
         ("(a b", "brackets"),
         ("a|b c", "alternatives"),
+        ("a|b@1 c", "no sum of 2 segments"),
+        ("a|b@1 c+d+e", "no sum of 2 segments"),
+        ("a|b@7 c+d", "no sum of 2 segments"),
+        ("a|b@0 c+d", "no sum of 2 segments"),
+        ("a|b@x c+d", "number of an axis"),
         ("a b)", "brackets"),
         ("3a", "not a name"),
         ("a ()", "empty product"),

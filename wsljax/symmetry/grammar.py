@@ -44,24 +44,34 @@ def parse_axes(text: str, overs: dict[str, tuple[str, ...]] | None = None) -> tu
     overs = {} if overs is None else overs
     trees = [_Parser(word, text, overs).whole() for word in _split(text)]
     for k, tree in enumerate(trees):
-        if isinstance(tree, Alt) and tree.axis < 0:
-            fits = _choosers(trees, k)
-            if len(fits) != 1:
-                raise ValueError(
-                    f"{text!r}: axis {k} has {len(tree.parts)} alternatives, which need one other "
-                    f"axis that is a sum of as many segments; found {len(fits)} (write '@AXIS')"
-                )
-            trees[k] = Alt(fits[0], tree.parts)
+        if isinstance(tree, Alt):
+            trees[k] = Alt(_chooser(trees, k, tree, text), tree.parts)
     return tuple(trees)
 
 
-def _choosers(trees: Sequence[Axis], k: int) -> list[int]:
-    """The other axes that are sums of as many segments as axis ``k`` has alternatives."""
-    tree = trees[k]
-    assert isinstance(tree, Alt)
-    n = len(tree.parts)
+def _choosers(trees: Sequence[Axis], k: int, n: int) -> list[int]:
+    """The axes but ``k`` that are sums of ``n`` segments, which may choose among as many alternatives."""
     sums = [plain(t) for t in trees]
     return [j for j, t in enumerate(sums) if j != k and isinstance(t, Sum) and len(t.parts) == n]
+
+
+def _chooser(trees: Sequence[Axis], k: int, tree: Alt, text: str) -> int:
+    """The axis whose segment chooses among the alternatives of axis ``k``."""
+    n = len(tree.parts)
+    fits = _choosers(trees, k, n)
+    if tree.axis in fits:
+        return tree.axis
+    if tree.axis >= 0:
+        raise ValueError(
+            f"{text!r}: axis {k} has {n} alternatives chosen by axis {tree.axis}, which is no sum of "
+            f"{n} segments; those that are: {fits}"
+        )
+    if len(fits) != 1:
+        raise ValueError(
+            f"{text!r}: axis {k} has {n} alternatives, which need one other axis that is a sum of as "
+            f"many segments; found {len(fits)} (write '@AXIS')"
+        )
+    return fits[0]
 
 
 def _split(text: str) -> list[str]:
@@ -105,6 +115,8 @@ class _Parser:
         axis = -1
         if self.peek() == "@":
             self.take()
+            if not self.peek().isdigit():
+                raise ValueError(f"{self.text!r}: '@' needs the number of an axis")
             axis = int(self.take())
         if self.peek():
             raise ValueError(f"{self.text!r}: unexpected {self.peek()!r}")
@@ -198,7 +210,7 @@ def format_axes(
         if isinstance(tree, Fixed) and tree.name is None and sizes is not True:
             words.append("_")
         elif isinstance(tree, Alt):
-            fits = _choosers(trees, k)
+            fits = _choosers(trees, k, len(tree.parts))
             mark = "" if fits == [tree.axis] else f"@{tree.axis}"
             words.append("|".join(_format(p, overs, sizes) for p in tree.parts) + mark)
         else:
