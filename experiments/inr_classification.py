@@ -1,10 +1,10 @@
 """Which class does the image have that a sine network draws? From its weights alone.
 
-`python -m experiments.inr_classification --size cpu` fits a sine network to each image (DWSNets layout:
-2-32-32-1, frequency 30, each of its own start), infers the symmetry of their function, trains every
+`python -m experiments.inr_classification --size cpu` fits a sine network to each image (as the DWSNets data
+were: 2-32-32-1, frequency 30, each of its own start), infers the symmetry of their function, trains every
 method of the table on the same networks with the same number of steps, and prints accuracies on held-out
-images, with the trivial baselines. Rows that begin with a plus are what helps, one thing after another:
-symmetry of sines as augmentation, learned probes, layers that are equivariant to signs, several networks
+images, with the trivial baselines. Rows that begin with a plus are the recipe, one thing after another:
+signs of sines as augmentation, learned probes, layers that are equivariant to signs, several networks
 of each training image, fits from one learnt start (which are other networks of the same images). What has
 been trained is kept; an interrupted run goes on.
 """
