@@ -13,7 +13,7 @@ from configs.inr_classification import SINE
 class Config:
     """Every option of `python -m experiments.inr_editing`."""
 
-    drawings: Drawings = Drawings(zoo="mnist_sirens")
+    drawings: Drawings = Drawings()
     """Images in [0, 1], and the sine networks that draw them, each of its own start."""
     edits: tuple[str, ...] = ("dilate", "erode")
     """Among "dilate", "erode", "gradient"."""
@@ -55,15 +55,18 @@ def get_config(size: str = "cpu") -> Config:
         raise ValueError(f"size {size!r}: there are {', '.join(SIZES)}.")
     if size == "full":
         return Config(
-            drawings=Drawings(zoo="dws_siren", images=70_000, test=10_000, fractions=(55 / 70, 5 / 70, 10 / 70)),
+            drawings=Drawings(images=70_000, test=10_000, fractions=(55 / 70, 5 / 70, 10 / 70)),
             edits=("dilate", "erode", "gradient"), rows=_rows(128, 64),
             training=Training(steps=100_000, batch=64, every=2000, learning_rate=1e-3),
         )  # fmt: skip
     if size == "cpu":
-        return Config(rows=_rows(16, 16), training=Training(steps=1000, batch=16))
+        return Config(
+            drawings=Drawings(zoo="mnist_sirens"), rows=_rows(16, 16),
+            training=Training(steps=1000, batch=16),
+        )  # fmt: skip
     few = ("pointwise (Deep Set)", "universal (UNF)")
     return Config(
-        drawings=Drawings(zoo="mnist_sirens", images=20, zoo_size="tiny"), edits=("dilate",), pictures=2,
+        drawings=Drawings(images=20, zoo_size="tiny"), edits=("dilate",), pictures=2,
         rows={name: replace(_rows(4, 2)[name], layers=1) for name in few},
         training=Training(steps=8, batch=8, every=4, seeds=1),
     )  # fmt: skip
