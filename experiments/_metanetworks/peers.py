@@ -60,6 +60,8 @@ CANNOT = {
     "editing": ("nfn stat", "nfn nft"),
 }
 """What the repositories have no code for."""
+RATES = ("study", "own")
+"""Learning rates of rows of published networks: that of our rows, or that of each repository."""
 
 
 @dataclass(frozen=True)
@@ -253,16 +255,28 @@ def export(
     return arrays
 
 
-def peer_rows(kind: str, **settings: Any) -> dict[str, Peer]:
+def peer_rows(kind: str, rate: str = "study", **settings: Any) -> dict[str, Peer]:
     """A row for each published network that has code for a kind of question.
+
+    Args:
+        kind: of the question.
+        rate: "study" for the learning rate of our rows, "own" for that of each repository.
+        settings: fields of `Peer`.
 
     Example:
         >>> rows = peer_rows("regression", channels=8)
         >>> rows["StatNet (authors' code)"].channels, "DWS (authors' code)" in rows
         (8, False)
+        >>> peer_rows("regression", "own")["StatNet (authors' code, own rate)"].rates
+        ('own',)
     """
+    if rate not in RATES:
+        raise ValueError(f"rate {rate!r}: there are {', '.join(RATES)}.")
+    more, settings = (
+        ("", settings) if rate == "study" else (", own rate", settings | {"rates": ("own",)})
+    )
     return {
-        f"{name} (authors' code)": Peer(peer, **settings)
+        f"{name} (authors' code{more})": Peer(peer, **settings)
         for peer, name in NAMES.items()
         if peer not in CANNOT[kind]
     }
@@ -288,10 +302,14 @@ def run_peers(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--peers`, `--torch-python`, `--peer-threads`."""
+    """`--peers`, `--torch-python`, `--peer-threads`, `--peer-rates`."""
     parser.add_argument("--peers", type=Path, help="a folder with checkouts of published code")
     parser.add_argument("--torch-python", default=sys.executable, help="interpreter with torch")
     parser.add_argument("--peer-threads", type=int, default=0, help="of torch; 0: its default")
+    parser.add_argument(
+        "--peer-rates", nargs="+", choices=RATES, default=["study"],
+        help="learning rates of published networks: the study's (the default), that of their repository",
+    )  # fmt: skip
 
 
 def from_arguments(given: argparse.Namespace) -> Peers | None:

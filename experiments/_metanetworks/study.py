@@ -71,7 +71,9 @@ def command_line(
         choose = choose or (lambda c, dataset: dataclasses.replace(c, dataset=dataset))
         config = choose(config, given.dataset)
         command, name = f"{command} --dataset {given.dataset}", f"{given.dataset}_{given.size}"
-    theirs = peers.peer_rows(published) if published else {}
+    theirs: dict[str, Any] = {}
+    for rate in given.peer_rates if published else ():
+        theirs |= peers.peer_rows(published, rate)
     if given.rows is not None:
         chosen = chosen_rows({**config.rows, **theirs}, given.rows)
         theirs = {name: row for name, row in chosen.items() if name in theirs}
@@ -91,7 +93,10 @@ def command_line(
     more = {}
     if published:
         place = peers.from_arguments(given)
-        command += " --peers FOLDER --torch-python PYTHON" if place else ""
+        if place:
+            command += " --peers FOLDER --torch-python PYTHON"
+            rates = " ".join(given.peer_rates)
+            command += "" if rates == "study" else f" --peer-rates {rates}"
         if given.rows is not None and theirs and place is None:
             raise SystemExit(
                 f"--rows: {sorted(theirs)} are published code; say where with --peers."

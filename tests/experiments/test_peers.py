@@ -265,6 +265,22 @@ def test_the_command_line_says_where_peers_are(tmp_path):
     assert {(r.channels, r.rates) for r in rows.values()} == {(None, ("own",))}
 
 
+def test_rows_at_the_rate_of_the_repository():
+    parser = argparse.ArgumentParser()
+    peers.add_arguments(parser)
+    assert parser.parse_args([]).peer_rates == ["study"]
+    assert parser.parse_args(["--peer-rates", "study", "own"]).peer_rates == ["study", "own"]
+    same, own = peers.peer_rows("classification"), peers.peer_rows("classification", "own")
+    assert not set(same) & set(own) and [r.peer for r in same.values()] == [
+        r.peer for r in own.values()
+    ]
+    assert {r.rates for r in same.values()} == {()} and {r.rates for r in own.values()} == {
+        ("own",)
+    }
+    with pytest.raises(ValueError, match="rate 'mine': there are study, own"):
+        peers.peer_rows("classification", "mine")
+
+
 def test_rates_are_those_of_our_rows():
     recipe = _recipe()
     for steps in (3, 40, 1000):
