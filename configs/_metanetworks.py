@@ -35,6 +35,8 @@ class Entry:
     start: str = "own"
     """Where networks were fitted from: "own", a random start of each, or "learnt", one for all of them,
     from which a few steps are enough; it is read beside the weights."""
+    learning_rate: float | None = None
+    """At its peak; None: that of `Training`."""
 
 
 @dataclass(frozen=True)

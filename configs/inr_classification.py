@@ -37,6 +37,10 @@ def methods(channels: int) -> dict[str, Entry]:
         "DWS, means, fixed ends": Entry(
             "dws", {"pool": "mean", "ends": "fixed"}, channels=channels
         ),
+        "DWS, means, fixed ends, rate 5e-3": Entry(
+            "dws", {"pool": "mean", "ends": "fixed"}, channels=channels, learning_rate=5e-3
+        ),
+        "universal (UNF), rate 5e-3": Entry("universal", channels=channels, learning_rate=5e-3),
         "NFT": Entry("nft", channels=channels),
         "neural graph": Entry("neural_graph", channels=channels),
         "neural graph transformer": Entry("neural_graph_transformer", channels=channels),

@@ -27,7 +27,7 @@ from experiments._metanetworks import peers, questions
 from experiments._metanetworks.editing import EDITS, draw, drawing_goal, picture, redrawer
 from experiments._metanetworks.image_fits import ImageFits
 from experiments._metanetworks.study import DATASETS, command_line, trainer
-from experiments._metanetworks.table import report, run_rows, text
+from experiments._metanetworks.table import options, report, run_rows, text
 
 UNCHANGED = "weights unchanged"
 MEAN = "mean edited image"
@@ -66,7 +66,7 @@ def _table(config: Config, fits: ImageFits, edit: str, folder: Path, about, quie
     drawn = {"image": fits.signals[shown], "drawn": before[: len(shown)], "target": targets[shown]}
 
     def file(entry) -> Path:
-        tag = json.dumps([about, dataclasses.asdict(entry)], default=str, sort_keys=True)
+        tag = json.dumps([about, options(entry)], default=str, sort_keys=True)
         return folder / "drawn" / f"{hashlib.sha1(tag.encode()).hexdigest()}.npy"
 
     def keep(entry, seed, found):

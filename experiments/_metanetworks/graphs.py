@@ -66,7 +66,7 @@ def learn_graphs(
     result = train.fit(
         loss, net, train.Source(len(split.train), lambda i: pack(split.train[i])), key=key_fit,
         steps=training.steps, batch_size=batch, every=training.every,
-        optimiser=optimiser(training), select=goal.select, log=log,
+        optimiser=optimiser(training, entry.learning_rate), select=goal.select, log=log,
         evaluate=lambda net: goal.score(measured(net, "validation"), targets["validation"]),
     )  # fmt: skip
     seconds = time.perf_counter() - start

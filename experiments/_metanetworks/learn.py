@@ -86,7 +86,7 @@ def learn(
     result = train.fit(
         loss_of(goal, changed(entry, spec)), net, first._asdict(), key=key_fit,
         steps=training.steps, batch_size=training.batch, every=training.every,
-        optimiser=optimiser(training), select=goal.select, log=log,
+        optimiser=optimiser(training, entry.learning_rate), select=goal.select, log=log,
         evaluate=lambda net: goal.score(answers(net, second.params), second.targets),
     )  # fmt: skip
     seconds = time.perf_counter() - start
@@ -153,9 +153,11 @@ def changed(entry: Entry, spec: Spec) -> Callable[[Any, jax.Array], Any]:
     return change
 
 
-def optimiser(training: Training) -> optax.GradientTransformation:
+def optimiser(training: Training, peak: float | None = None) -> optax.GradientTransformation:
+    """AdamW as a table has it; with a learning rate of its own for a row that has one."""
+    peak = training.learning_rate if peak is None else peak
     rate = optax.warmup_cosine_decay_schedule(
-        0.0, training.learning_rate, max(1, training.steps // 10), max(2, training.steps)
+        0.0, peak, max(1, training.steps // 10), max(2, training.steps)
     )
     return optax.chain(
         optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=training.weight_decay)

@@ -42,18 +42,18 @@ def run_rows(
     done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     out = {}
     for name, entry in rows.items():
-        tag = json.loads(
-            json.dumps({"about": about, "entry": dataclasses.asdict(entry)}, default=str)
-        )
+        tag = _plain({"about": about, "entry": dataclasses.asdict(entry)})
         for seed in range(seeds):
-            if not any(d["tag"] == tag and d["seed"] == seed for d in done):
+            if not any(_same(d["tag"], tag, entry) and d["seed"] == seed for d in done):
                 line = {"row": name, "seed": seed, "tag": tag, **one(entry, seed)}
                 done.append(json.loads(json.dumps(line, default=float)))
                 with file.open("a") as f:
                     f.write(json.dumps(done[-1]) + "\n")
                 if not quiet:
                     print(f"{name} seed {seed}: {_short(line['scores'])}", flush=True)
-        found = [d for d in done if d["tag"] == tag and (not seeds or d["seed"] < seeds)]
+        found = [
+            d for d in done if _same(d["tag"], tag, entry) and (not seeds or d["seed"] < seeds)
+        ]
         if found:
             out[name] = summary(found)
     return out
@@ -108,6 +108,39 @@ def report(
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(result, indent=1, default=float) + "\n")
     return result
+
+
+def options(row: Any) -> dict[str, Any]:
+    """What of a row is not as it is by default: the same when rows get another option.
+
+    Example:
+        >>> from configs._metanetworks import Entry
+        >>> options(Entry("universal", channels=4))
+        {'method': 'universal', 'channels': 4}
+    """
+    return _but_defaults(_plain(dataclasses.asdict(row)), row)
+
+
+def _same(kept: Mapping[str, Any], tag: Mapping[str, Any], row: Any) -> bool:
+    """Whether what was kept is of this row, also if it was kept before rows had all of their options."""
+    if kept["about"] != tag["about"]:
+        return False
+    return _but_defaults(kept["entry"], row) == _but_defaults(tag["entry"], row)
+
+
+def _but_defaults(entry: Mapping[str, Any], row: Any) -> dict[str, Any]:
+    defaults = {}
+    for f in dataclasses.fields(row):
+        if f.default is not dataclasses.MISSING:
+            defaults[f.name] = _plain(f.default)
+        elif f.default_factory is not dataclasses.MISSING:
+            defaults[f.name] = _plain(f.default_factory())
+    return {k: v for k, v in entry.items() if k not in defaults or v != defaults[k]}
+
+
+def _plain(value: Any) -> Any:
+    """As it is read back."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def _short(scores: Mapping[str, float]) -> str:
