@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.architectures import registry
 from tests.symmetry import generator_nets as nets
-from wsljax import symmetry
+from wsljax import generation, symmetry
+from wsljax.generation import autoencoders, denoisers
 from wsljax.generation.spaces import (
     CanonicalSpace,
     FlatSpace,
@@ -366,3 +367,28 @@ def test_trees_of_other_architectures_are_refused():
     weights = WeightSpace.fit(stack)
     with pytest.raises(ValueError, match="missing"):
         weights.encode({"w": jnp.ones(2)})
+
+
+def test_networks_where_a_space_is_needed():
+    networks = {"w": jnp.zeros((5, 2, 3))}
+    space = FlatSpace.fit(networks)
+    net = denoisers.FlatDenoiser(space.like, 8, 1, key=jax.random.key(0))
+    autoencoder = autoencoders.ConvolutionAutoencoder(space.like, 4, (8, 8), key=jax.random.key(0))
+    for make in (
+        lambda wrong: generation.Diffusion(net, wrong),
+        lambda wrong: generation.Flow(net, wrong),
+        lambda wrong: generation.RecurrentDiffusion(net, None, wrong),
+        lambda wrong: generation.families.flown(wrong, key=jax.random.key(0)),
+        lambda wrong: autoencoders.latent_space(autoencoder, wrong, networks),
+        lambda wrong: autoencoders.fit_autoencoder(
+            autoencoder,
+            wrong,
+            networks,
+            steps=1,
+            batch_size=2,
+            optimiser=None,
+            key=jax.random.key(0),
+        ),
+    ):
+        with pytest.raises(TypeError, match="a space is expected, not a dict: `WeightSpace.fit"):
+            make(networks)

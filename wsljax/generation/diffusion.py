@@ -21,7 +21,7 @@ from .samplers.ancestral import DDIM
 from .samplers.field import Field
 from .samplers.ode import Heun
 from .samplers.sampler import Sampler
-from .spaces.space import Space
+from .spaces.space import Space, checked
 
 
 class Diffusion(DenoisingGenerator):
@@ -78,7 +78,7 @@ class Diffusion(DenoisingGenerator):
             weight: by default the plain error of the target.
             sampler: by default Heun with 32 steps on the path of EDM, else DDIM with at most 100.
         """
-        self.net, self.space, self.conditioner = net, space, conditioner
+        self.net, self.space, self.conditioner = net, checked(space), conditioner
         self.target = as_target(target)
         if path is None:
             edm = isinstance(self.target, Preconditioned)

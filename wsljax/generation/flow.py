@@ -24,7 +24,7 @@ from .processes.weights import PlainWeight, Weight
 from .samplers.field import Field
 from .samplers.ode import Heun
 from .samplers.sampler import Sampler
-from .spaces.space import Space
+from .spaces.space import Space, checked
 
 
 @runtime_checkable
@@ -125,7 +125,7 @@ class Flow(DenoisingGenerator):
         Raises:
             ValueError: a target that has no meaning on a manifold.
         """
-        self.net, self.space, self.conditioner = net, space, conditioner
+        self.net, self.space, self.conditioner = net, checked(space), conditioner
         self.target = as_target(target)
         if geometry is not None and not isinstance(self.target, (VelocityTarget, DataTarget)):
             raise ValueError(f"on a manifold the target is 'velocity' or 'data', not {target!r}.")

@@ -31,7 +31,7 @@ from .processes.weights import PlainWeight, Weight
 from .samplers.ancestral import DDIM
 from .samplers.field import Field
 from .samplers.sampler import Sampler
-from .spaces.space import Space
+from .spaces.space import Space, checked
 
 
 class GatedRecurrence(eqx.Module):
@@ -200,7 +200,7 @@ class RecurrentDiffusion(DenoisingGenerator):
         Raises:
             ValueError: a space without tokens, or a condition with networks beside.
         """
-        if len(getattr(space.like, "shape", ())) != 2:
+        if len(getattr(checked(space).like, "shape", ())) != 2:
             raise ValueError("recurrent diffusion is on tokens `(tokens, width)`: see `TokenSpace`")
         if conditioner is not None and conditioner.beside:
             raise ValueError("networks beside cannot be told token by token; give them an encoder")

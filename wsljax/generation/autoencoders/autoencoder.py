@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...train import FitResult, fit
-from ..spaces import Space
+from ..spaces.space import Space, checked
 
 Distance = Callable[[Any, Any], jax.Array]
 """``distance(predicted, x)`` of one network, a number: :class:`.Reconstruction`, or how differently two
@@ -139,7 +139,7 @@ def fit_autoencoder(
     Raises:
         ValueError: a network that holds NaN or infinity.
     """
-    x = space.encode_all(getattr(networks, "params", networks))
+    x = checked(space).encode_all(getattr(networks, "params", networks))
     for path, leaf in jax.tree_util.tree_flatten_with_path(x)[0]:
         bad = ~np.isfinite(np.asarray(leaf)).reshape(len(leaf), -1).all(axis=1)
         if bad.any():

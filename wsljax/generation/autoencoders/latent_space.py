@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...zoo.chunks import map_chunks
-from ..spaces import Space
+from ..spaces.space import Space, checked
 from .autoencoder import Autoencoder
 
 Per = Literal["entry", "all"]
@@ -88,7 +88,7 @@ def latent_space(
     """
     if per not in ("entry", "all"):
         raise ValueError(f"`per` is {per!r}; it is 'entry' or 'all'")
-    x = space.encode_all(getattr(networks, "params", networks))
+    x = checked(space).encode_all(getattr(networks, "params", networks))
     z = np.asarray(map_chunks(eqx.filter_vmap(autoencoder.encode), x, chunk=chunk), np.float64)
     if not np.isfinite(z).all():
         raise ValueError(

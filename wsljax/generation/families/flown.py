@@ -15,7 +15,7 @@ from ..couplings import MinibatchTransport
 from ..denoisers import FlatDenoiser
 from ..flow import Flow
 from ..samplers import Euler
-from ..spaces import Space
+from ..spaces.space import Space, checked
 
 
 def flown(
@@ -49,6 +49,6 @@ def flown(
         (4, 2, 3)
     """
     told = {} if conditioner is None else {"told": conditioner.size, "beside": conditioner.beside}
-    net = FlatDenoiser(space.like, width, layers, key=key, **told)
+    net = FlatDenoiser(checked(space).like, width, layers, key=key, **told)
     coupling = MinibatchTransport() if transport and conditioner is None else None
     return Flow(net, space, coupling=coupling, sampler=Euler(steps), conditioner=conditioner)

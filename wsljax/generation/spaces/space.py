@@ -51,6 +51,20 @@ class Space(eqx.Module):
         return eqx.filter_vmap(self.decode, in_axes=0, out_axes=eqx.if_array(0))(x)
 
 
+def checked(space: Any) -> Any:
+    """The space itself.
+
+    Raises:
+        TypeError: it is something else, such as the networks that a space is fitted on.
+    """
+    if all(hasattr(space, name) for name in ("like", "encode", "decode")):
+        return space
+    raise TypeError(
+        f"a space is expected, not a {type(space).__name__}: `WeightSpace.fit(networks)`, or another one of "
+        "`wsljax.generation.spaces`"
+    )
+
+
 class IdentitySpace(Space):
     """The floating arrays of a network, as they are.
 
