@@ -61,7 +61,7 @@ def get_config(size: str = "cpu") -> Config:
         )  # fmt: skip
     if size == "cpu":
         return Config(
-            drawings=Drawings(zoo="mnist_sirens"), rows=_rows(16, 16),
+            rows=_rows(16, 16),
             training=Training(steps=1000, batch=16),
         )  # fmt: skip
     few = ("pointwise (Deep Set)", "universal (UNF)")
